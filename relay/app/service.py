@@ -1,6 +1,7 @@
 """The service: the one place where everything is put together, started and stopped.
 
-It reads from top to bottom as the house is built: store, vault, directory, upstream, desk, listeners, control socket.
+It reads from top to bottom in the order of the start: store, vault, directory, upstream, acceptance, listeners, control
+socket.
 """
 
 import asyncio

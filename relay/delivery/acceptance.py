@@ -1,4 +1,4 @@
-"""Acceptance: which client may send as whom, and where it hands over a message (`relay.listener.ports.Desk`)."""
+"""Acceptance: which client may send as whom, and where it hands over a message (`relay.listener.ports.Acceptance`)."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -51,7 +51,7 @@ from relay.store.db.errors import StoreError
 from relay.store.queue.messages import Damaged, Fenced, HoldRow, NoContent, StoredMessage
 from relay.system.fault_barrier import beside, tell_fault
 from relay.upstream.outcome import Failure, Outcome, Phase
-from relay.upstream.transaction import Ahead, Progress, Transfer
+from relay.upstream.transaction import BegunTransaction, Progress, Transfer
 
 # Seconds in which the store is waited for with what stands beside a message: between its server's answer and ours.
 _BESIDE_SECONDS = 3.0
@@ -79,7 +79,7 @@ class Upstream(Protocol):
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         """Hand one message over. May be cancelled until `progress.final_dot_sent`."""
 
-    def run_ahead(self, transfer: Transfer) -> Ahead | None:
+    def begin_cut_through(self, transfer: Transfer) -> BegunTransaction | None:
         """Begin to hand over a message that still arrives; None where it has to wait."""
 
 

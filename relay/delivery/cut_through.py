@@ -17,7 +17,7 @@ from relay.directory.routing import Route
 from relay.mail.content import Content, GrowingBody
 from relay.mail.header import Header
 from relay.upstream.cut_through import Arriving
-from relay.upstream.transaction import Ahead
+from relay.upstream.transaction import BegunTransaction
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class CutThrough:
     mode_of: Callable[[Route], Mode]
     _task: asyncio.Task[None] | None = None
     _arriving: Arriving | None = None
-    _head_start: Ahead | None = None
+    _cut_through: BegunTransaction | None = None
 
     def begin(self) -> None:
         """Let it go ahead, if it may."""
@@ -45,17 +45,17 @@ class CutThrough:
         if self._arriving is not None:
             self._arriving.more()
 
-    def take(self) -> Ahead | None:
+    def take(self) -> BegunTransaction | None:
         """Return the head start that it has, for whoever hands it over now."""
         self._stop()
-        taken, self._head_start = self._head_start, None
+        taken, self._cut_through = self._cut_through, None
         return taken
 
     def abandon(self) -> None:
         """It goes no further by itself."""
         self._stop()
-        if self._head_start is not None:
-            self._head_start.abandon()
+        if self._cut_through is not None:
+            self._cut_through.abandon()
 
     def _stop(self) -> None:
         if self._task is not None:
@@ -82,7 +82,7 @@ class CutThrough:
         self._arriving = Arriving(outgoing, self.body)
         transfer = prepared.transfer(submitted.envelope, secret, all_or_none=True)
         transfer = replace(transfer, content=Content(outgoing), arriving=self._arriving)
-        self._head_start = attempts.upstream.run_ahead(transfer)
+        self._cut_through = attempts.upstream.begin_cut_through(transfer)
 
     def _may_go(self, route: Route) -> bool:
         """Whether this account may have it while nobody knows whether it will be sent.

@@ -414,7 +414,7 @@ class Submission:
         """
         ahead = self._ahead.take() if self._ahead is not None else None
         if ahead is not None:
-            transfer = replace(transfer, head_start=ahead)
+            transfer = replace(transfer, cut_through=ahead)
         self._end_patience = end_patience
         timer = self._loop.call_at(self._began + patience, end_patience)
         try:

@@ -77,7 +77,7 @@ class Connection(SMTP, ABC):
 
         It looks for commands, hooks and mechanisms by reflection, which takes 0.17 ms, twice a whole session. What it
         finds is the same for each, so it runs once, and its results are attributes of the class. It is given no handler
-        with hooks: our commands ask the desk. (In Python 3.11.2 it could not even look at one whose class has slots.)
+        with hooks: our commands ask `Acceptance`. (In Python 3.11.2 it cannot inspect one whose class has slots.)
         """
         # It tells of its own mechanisms, which are not those that we offer.
         logging.getLogger("mail.log").setLevel(logging.ERROR)

@@ -39,7 +39,7 @@ class Submission(Protocol):
         """We stop: the reply is wanted within so many seconds, and before if it can be had."""
 
 
-class Desk(Protocol):
+class Acceptance(Protocol):
     """Who may send, and where a message is handed over."""
 
     @property

@@ -200,7 +200,7 @@ class SpoolWriter:
         return self._body.finish()
 
 
-class Intake:
+class MessageReceiver:
     """Takes the octets of one message. A context manager: what it holds of the common memory is free again after it.
 
     `largest` is in octets; `clock` says the time in seconds for `flow`; `new_body` begins what gathers the body.
@@ -336,17 +336,17 @@ class Intake:
         self.close()
 
 
-async def read_on(connection: Connection, intake: Intake, dots: DotReader, octets: bytes) -> None:
+async def read_on(connection: Connection, receiver: MessageReceiver, dots: DotReader, octets: bytes) -> None:
     """Read a message from these octets on to its end, whatever is wrong with it. What was pipelined behind it stays.
 
-    Raises ContentRefused (421) as the intake does, and ClientLeft where the client goes before the end.
+    Raises ContentRefused (421) as the receiver does, and ClientLeft where the client goes before the end.
     """
-    await intake.settle()
+    await receiver.settle()
     while True:
         octets = octets or await connection.chunk()
-        async with intake.turn(octets):
-            intake.feed(dots.feed(octets))
-        await intake.settle()
+        async with receiver.turn(octets):
+            receiver.feed(dots.feed(octets))
+        await receiver.settle()
         if dots.has_ended:
             break
         octets = b""
@@ -359,8 +359,8 @@ class Chunks:
     `refusal` is given where no message may come now.
     """
 
-    def __init__(self, intake: Intake, refusal: Reply | None = None) -> None:
-        self._intake = intake
+    def __init__(self, receiver: MessageReceiver, refusal: Reply | None = None) -> None:
+        self._receiver = receiver
         self._refusal = refusal
 
     async def read(self, connection: Connection, chunk: BdatCommand) -> Content | None:
@@ -370,23 +370,23 @@ class Chunks:
             octets = await connection.chunk(left)
             left -= len(octets)
             if self._refusal is None:
-                async with self._intake.turn(octets):
-                    self._intake.feed(octets)
-                await self._intake.settle()
+                async with self._receiver.turn(octets):
+                    self._receiver.feed(octets)
+                await self._receiver.settle()
             else:
-                self._intake.pass_by(octets)
-        self._refusal = self._refusal or self._intake.refusal
+                self._receiver.pass_by(octets)
+        self._refusal = self._refusal or self._receiver.refusal
         if self._refusal is not None:
             raise ContentRefused(self._refusal)
-        return await self._intake.finish() if chunk.is_last else None
+        return await self._receiver.finish() if chunk.is_last else None
 
     def close(self) -> None:
         """Forget the message."""
-        self._intake.close()
+        self._receiver.close()
 
 
 class CutThrough:
-    """One large message of which the desk is told before it is whole, so that it can go on its way.
+    """One large message that `Acceptance` is told of before it is complete, so that it can be sent early.
 
     A context manager: what was foreseen and is not taken by then is abandoned. `open_` begins its submission; `clock`
     tells the time in seconds, and `began` when the message began (None: now).
@@ -394,18 +394,18 @@ class CutThrough:
 
     def __init__(
         self,
-        intake: Intake,
+        receiver: MessageReceiver,
         open_: Callable[[], Submission],
         clock: Callable[[], float],
         began: float | None = None,
     ) -> None:
-        self._intake = intake
+        self._receiver = receiver
         self._open = open_
         self._clock = clock
         self._began = clock() if began is None else began
         self._submission: Submission | None = None
         self._is_over = False
-        intake.on_growth = self._grown
+        receiver.on_growth = self._grown
 
     def take(self) -> Submission:
         """Return the submission of the whole message, which is the one that was foreseen where there is one."""
@@ -425,13 +425,13 @@ class CutThrough:
         if not self._is_over and self._submission is not None:
             self._submission.abandon()
         self._is_over = True
-        self._intake.on_growth = None  # no circle: it would keep the message, and its file
+        self._receiver.on_growth = None  # no circle: it would keep the message, and its file
 
     def _grown(self) -> None:
         if self._submission is not None:
             self._submission.more()
-        elif not self._is_over and (found := self._intake.so_far()) is not None:
-            self._is_over = self._intake.size < _FAST * (self._clock() - self._began)
+        elif not self._is_over and (found := self._receiver.so_far()) is not None:
+            self._is_over = self._receiver.size < _FAST * (self._clock() - self._began)
             if not self._is_over:
                 self._submission = self._open()
                 self._submission.foresee(*found)

@@ -15,7 +15,7 @@ from relay.listener.auth import Authenticator
 from relay.listener.client_identity import ClientRules, hush
 from relay.listener.events import ListenerEvents
 from relay.listener.login_failures import LoginFailures
-from relay.listener.ports import Desk, Logins
+from relay.listener.ports import Acceptance, Logins
 from relay.listener.receiving import Memory, Turns
 from relay.listener.session import Session
 from relay.listener.session_context import ListenerContext, SessionContext
@@ -37,7 +37,7 @@ class Listeners:
         self,
         listeners: Sequence[Listener],
         limits: Limits,
-        desk: Desk,
+        acceptance: Acceptance,
         *,
         logins: Logins,
         tolerance: SessionLimits | None = None,
@@ -54,7 +54,7 @@ class Listeners:
         self._registry = SessionRegistry(limits, together.elsewhere, tolerance.idle_seconds)
         self._failures = together.failures
         self._context = SessionContext(
-            desk=desk,
+            acceptance=acceptance,
             authenticator=Authenticator(logins, together.failures, telling, tolerance.login_pause),
             limits=limits,
             tolerance=tolerance,
@@ -146,7 +146,7 @@ class Listeners:
 
     def _prepare(self) -> None:
         context = self._context
-        self._session = Session.prepare(context.desk.hostname, context.limits.message_size)
+        self._session = Session.prepare(context.acceptance.hostname, context.limits.message_size)
 
     async def _open(self, listener: Listener, passed: Sequence[socket.socket]) -> None:
         endpoint = listener.endpoint

@@ -28,7 +28,7 @@ from relay.listener.commands import (
 )
 from relay.listener.connection import ClientLeft, LineTooLong
 from relay.listener.ports import Submission
-from relay.listener.receiving import MUCH, Chunks, CutThrough, DotReader, Intake, read_on, read_whole
+from relay.listener.receiving import MUCH, Chunks, CutThrough, DotReader, MessageReceiver, read_on, read_whole
 from relay.listener.reception import Command, Reception, State, Transaction
 from relay.listener.session_context import ListenerContext, SessionContext
 from relay.listener.session_limits import Commands
@@ -48,14 +48,16 @@ class Session(Reception):
     envelope: Transaction | None = None
     _errors = 0
     _ahead: CutThrough | None = None
-    _intake: Intake | None = None  # the message that DATA has begun, until it has its answer; a small one needs none
+    _receiver: MessageReceiver | None = (
+        None  # the message that DATA has begun, until it has its answer; a small one needs none
+    )
     _held = 0  # octets of a small one in the common memory
     _dots: DotReader
     _data_began = 0.0
 
     def __init__(self, context: SessionContext, listener: ListenerContext) -> None:
         super().__init__(context, listener)
-        self._desk = context.desk
+        self._acceptance = context.acceptance
         self._commands = Commands(context.tolerance.most_commands, self._heard_at)
 
     # The conversation.
@@ -173,9 +175,9 @@ class Session(Reception):
         if self._held:
             self._context.memory.give_back(self._held)
             self._held = 0
-        if self._intake is not None:
-            self._intake.close()
-            self._intake = None
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
         if self._state not in {State.NEW, State.OVER}:
             self._state = State.READY
 
@@ -212,7 +214,7 @@ class Session(Reception):
             raise CommandFault(replies.TOO_LARGE)
         if mail.require_tls and not self._is_protected:
             raise CommandFault(replies.NEED_TLS_FOR_REQUIRETLS)
-        refusal = self._desk.check_sender(self._client, mail)
+        refusal = self._acceptance.check_sender(self._client, mail)
         if refusal is not None:
             raise CommandFault(refusal)
         self.envelope = Transaction()
@@ -344,7 +346,7 @@ class Session(Reception):
         octets, context = self._take_all(), self._context
         number = len(octets)
         self._heard_at = self.loop.time()
-        if self._intake is None:
+        if self._receiver is None:
             limits = context.limits
             is_small = number < MUCH and number < limits.memory_per_message
             whole = read_whole(octets, limits.message_size) if is_small else None
@@ -357,35 +359,35 @@ class Session(Reception):
                     self._is_busy = False
                     self._conclude(self._failed(b"DATA", error))
                 return
-            self._intake, self._dots = context.new_intake(self.loop.time, self._data_began), DotReader()
+            self._receiver, self._dots = context.new_receiver(self.loop.time, self._data_began), DotReader()
         dots = self._dots
         if number < MUCH:
             try:
-                self._intake.feed(dots.feed(octets))
+                self._receiver.feed(dots.feed(octets))
             except Exception as error:
                 self._conclude(self._unreadable(error))
                 return
             octets = b""
             if dots.has_ended:
                 self._input = dots.rest
-            elif not self._intake.is_due:
+            elif not self._receiver.is_due:
                 return
         self._start(self._receive(b"DATA", self._read_data(octets)))
 
     async def _read_data(self, octets: bytes) -> Content:
         """Read on to the end of the message. Raises ContentRefused and ClientLeft."""
-        assert self._intake is not None
+        assert self._receiver is not None
         if not self._dots.has_ended:
-            self._ahead = CutThrough(self._intake, self._open, self.loop.time, self._data_began)
-            await read_on(self, self._intake, self._dots, octets)
-        return await self._intake.finish()
+            self._ahead = CutThrough(self._receiver, self._open, self.loop.time, self._data_began)
+            await read_on(self, self._receiver, self._dots, octets)
+        return await self._receiver.finish()
 
     def _chunks(self) -> Chunks:
         transaction = self.envelope
         if transaction is not None and transaction.chunks is not None:
             return transaction.chunks
         chunks = Chunks(
-            self._context.new_intake(self.loop.time, self.loop.time()), COMMANDS[b"DATA"].refused.get(self._state)
+            self._context.new_receiver(self.loop.time, self.loop.time()), COMMANDS[b"DATA"].refused.get(self._state)
         )
         if transaction is not None:
             transaction.chunks = chunks
@@ -466,7 +468,7 @@ class Session(Reception):
             protocol += "S" * self._is_protected + "A" * (client.login != "")
         now = datetime.now(UTC)
         arrival = Arrival(session.host_name or "", client.peer, self.hostname, protocol, new_id(now), now, client.login)
-        return self._desk.open(client, mail.to(transaction.rcpt_tos), arrival)
+        return self._acceptance.open(client, mail.to(transaction.rcpt_tos), arrival)
 
 
 # RFC 5321 section 4.1.4: the order of commands. A verb that is not here is not recognized.

@@ -8,8 +8,8 @@ from relay.config.settings import Limits
 from relay.listener.auth import Authenticator
 from relay.listener.client_identity import ClientRules
 from relay.listener.events import ListenerEvents
-from relay.listener.ports import Desk
-from relay.listener.receiving import Intake, Memory, Turns
+from relay.listener.ports import Acceptance
+from relay.listener.receiving import Memory, MessageReceiver, Turns
 from relay.listener.session_limits import Flow, SessionLimits
 from relay.listener.session_registry import SessionRegistry
 from relay.mail.content import NewBody
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class SessionContext:
     """What all sessions of a relay share."""
 
-    desk: Desk
+    acceptance: Acceptance
     authenticator: Authenticator
     limits: Limits
     tolerance: SessionLimits
@@ -32,10 +32,10 @@ class SessionContext:
     turns: Turns
     new_body: NewBody
 
-    def new_intake(self, clock: Callable[[], float], began: float) -> Intake:
+    def new_receiver(self, clock: Callable[[], float], began: float) -> MessageReceiver:
         """Begin a message that a client could send from then on; `clock` tells the time in seconds."""
         flow = Flow(self.tolerance.least_rate, began)
-        return Intake(self.limits.message_size, self.memory, flow, clock, self.new_body, self.turns)
+        return MessageReceiver(self.limits.message_size, self.memory, flow, clock, self.new_body, self.turns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,12 @@
 """Cut-through: a large message goes on to its server while its client still sends it.
 
-`Arriving` is the message: what of it is there, and then what follows. `HeadStart` is its way to the server. It takes a
-connection that is open and idle, and needs nothing else: no login, no place in a line. What goes wrong with it before
-the final dot concerns nobody: the message is handed over as if nothing had been tried, and then the server says what it
-has to say. So all rules about refusals, holds and what is stored are those of `Upstream.deliver`.
+`Arriving` is the message: what of it is there, and then what follows. `CutThroughTransaction` sends it. It uses a
+connection that is open and idle, and needs nothing else: no login, no turn. If it fails before the final dot, nothing
+follows from that: the message is sent again in the usual way, and the server's reply to that counts. So all rules about
+refusals, holds and what is stored are those of `Upstream.deliver`.
 
-SAFETY: the final dot waits until whoever hands the message over has taken this on (`finish`), which is when the message
-is there as a whole, with every check passed, and for the gate of theirs. Until then to end it is to close the
-connection, and the server has no message.
+SAFETY: the final dot waits for `finish`, which is called when the message is complete and every check has passed, and
+for the gate. Ending it before that closes the connection, and the server has no message.
 """
 
 import asyncio
@@ -77,7 +76,7 @@ class _Shared(Progress):
         self.owner.note_final_dot()
 
 
-class HeadStart:
+class CutThroughTransaction:
     """One message on its way. `begin` hands it over; `most` is the largest that the server takes, 0 for any."""
 
     def __init__(
@@ -134,5 +133,5 @@ class HeadStart:
         if 0 < self._most < content.size:
             return False
         # Whatever else a transfer says must be the same; all or none is what this always is.
-        now = replace(transfer, head_start=None, all_or_none=True, arriving=begun.arriving, content=begun.content)
+        now = replace(transfer, cut_through=None, all_or_none=True, arriving=begun.arriving, content=begun.content)
         return now == begun

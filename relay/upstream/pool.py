@@ -18,7 +18,7 @@ from relay.mail.address import domain_key
 from relay.system.interpreter import in_short_turns
 from relay.upstream.connection import Connection
 from relay.upstream.connections import Allowance, Opening, Pool, PoolKey, Slots, unshared
-from relay.upstream.cut_through import HeadStart
+from relay.upstream.cut_through import CutThroughTransaction
 from relay.upstream.dial import Contexts
 from relay.upstream.dialog import transact, warn_out_of_step
 from relay.upstream.outcome import Failed, Failure, Outcome, Phase
@@ -67,11 +67,11 @@ class Upstream:
         if transfer.server.kind is not _SMTP:
             by_api = self._by_api or await self._open_apis()
             return await by_api.deliver(transfer, progress or Progress())
-        if transfer.head_start is not None:
-            outcome = await transfer.head_start.finish(transfer, progress or Progress())
+        if transfer.cut_through is not None:
+            outcome = await transfer.cut_through.finish(transfer, progress or Progress())
             if outcome is not None:
                 return outcome
-            transfer = replace(transfer, head_start=None)
+            transfer = replace(transfer, cut_through=None)
         pool = self._pool_of(transfer)
         if (untold := pool.first_login.untold) is not None:
             pool.first_login.told(untold)
@@ -109,7 +109,7 @@ class Upstream:
                 self._drop_if_empty(pool)
                 self._drop_slots(slots)
 
-    def run_ahead(self, transfer: Transfer) -> HeadStart | None:
+    def begin_cut_through(self, transfer: Transfer) -> CutThroughTransaction | None:
         """Begin to hand over a message that still arrives, for whoever delivers it; None where it has to wait.
 
         It waits where no connection of the account is idle, where others may need it, and where a server must be told
@@ -130,7 +130,7 @@ class Upstream:
         pool.users += 1
         pool.in_use += 1
         most = largest(transfer.server, connection.offers)
-        head_start = HeadStart(transfer, partial(self._attempt, pool, connection), most)
+        cut_through = CutThroughTransaction(transfer, partial(self._attempt, pool, connection), most)
 
         def over(task: asyncio.Task[Outcome]) -> None:
             if task.cancelled():
@@ -143,8 +143,8 @@ class Upstream:
             self._drop_if_empty(pool)
             self._drop_slots(slots)
 
-        head_start.task.add_done_callback(over)
-        return head_start
+        cut_through.task.add_done_callback(over)
+        return cut_through
 
     @property
     def under_way(self) -> int:

@@ -88,7 +88,7 @@ class Coming(Protocol):
         """Yield the whole message as it comes."""
 
 
-class Ahead(Protocol):
+class BegunTransaction(Protocol):
     """A message that is on its way already (`relay.upstream.cut_through`)."""
 
     def abandon(self) -> None:
@@ -105,7 +105,7 @@ class Transfer:
     `smtputf8` is what the client declared at MAIL. With `all_or_none` nothing is sent once a recipient is refused
     (mode direct); without it the accepted recipients get the message. `ret` and `envid` are what the client gave at
     MAIL (RFC 3461); they and what the recipients carry of it are told to a server that has DSN. `require_tls` is about
-    the way behind that server; the way to it is always as the server's own settings say. `head_start` has begun to
+    the way behind that server; the way to it is always as the server's own settings say. `cut_through` has begun to
     hand it over already; with `arriving` it is such a beginning, `content` is without its body, and all or none get it.
     `is_repeat`: an attempt was made before, so that a server that can be asked for the message may have it already.
     """
@@ -122,7 +122,7 @@ class Transfer:
     envid: str = ""
     require_tls: RequireTls = RequireTls.NO
     arriving: Coming | None = None
-    head_start: Ahead | None = None
+    cut_through: BegunTransaction | None = None
     is_repeat: bool = False
 
 

@@ -27,7 +27,7 @@ _ALWAYS: Mapping[bytes, str] = MappingProxyType(
     {b"NOOP": "250", b"HELP": "214", b"VRFY": "252"}
     | dict.fromkeys(b"EXPN ETRN ATRN TURN SEND SOML SAML".split(), "502")
 )
-# What the desk of the tests says, by the local part.
+# What the fake `Acceptance` of the tests says, by the local part.
 SENDERS = {b"stranger": "550", b"foreign": "550", b"nopassword": "550", b"full": "452", b"broken": "451"}
 RECIPIENTS = {b"refused": "550", b"later": "451", b"mismatch": "550", b"header": "554", b"full": "452"}
 

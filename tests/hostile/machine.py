@@ -1,7 +1,7 @@
 """Drives a real session with valid and broken commands, whole and octet by octet, beside the book (`book.py`).
 
-The invariant: every reply is one that the book allows at that moment and has its form; what reaches the desk is what
-the book says is complete and owned, and nothing else; nothing raises an exception; and every session ends.
+The invariant: every reply is one that the book allows at that moment and has its form; what reaches `Acceptance` is
+what the book says is complete and owned, and nothing else; nothing raises an exception; and every session ends.
 """
 
 import asyncio
@@ -223,8 +223,8 @@ class SessionMachine(RuleBasedStateMachine):
         self.line = None
 
     def _compare(self) -> None:
-        """Compare what reached the desk with what the book says must have."""
-        came = self.relay.desk.messages
+        """Compare what reached `Acceptance` with what the book says must have."""
+        came = self.relay.acceptance.messages
         assert len(came) == len(self.book.messages), f"{len(came)} messages, and not {len(self.book.messages)}"
         for handed, message in zip(came[-1:], self.book.messages[-1:], strict=True):
             compare(handed, message)

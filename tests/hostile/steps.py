@@ -33,7 +33,7 @@ Play: TypeAlias = Generator[Step, tuple[str, ...], None]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What must have reached the desk."""
+    """What must have reached `Acceptance`."""
 
     sender: str | None
     recipients: tuple[str, ...]

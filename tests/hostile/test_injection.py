@@ -95,7 +95,7 @@ async def test_no_control_character_passes_from_any_place(place: str) -> None:
                     await client.send(b"DATA\r\n", TEXT, b".\r\nQUIT\r\n")
                     heard = await client.until_closed()
                 assert not re.search(rb"[^\x20-\x7e\r\n]|\r(?!\n)|(?<!\r)\n", heard), (said, heard)
-    for handed in relay.desk.messages:
+    for handed in relay.acceptance.messages:
         assert not _CONTROL.search(text_of(handed)), handed
     assert not [line for line in lines if _CONTROL.search("".join(map(str, line.values())))]
     assert not [line for line in lines if line["log_level"] != "info"]

@@ -238,7 +238,7 @@ class _Player:
         return base64.b64decode(self.answer.removeprefix("334 ")).decode()
 
     def check(self, expected: str) -> None:
-        messages = self.relay.desk.messages
+        messages = self.relay.acceptance.messages
         if expected.isdigit():
             assert len(messages) == int(expected), f"{len(messages)} messages were handed over"
             return

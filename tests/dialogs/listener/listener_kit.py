@@ -1,4 +1,4 @@
-"""What the listener's tests share: a desk that remembers, listeners on free ports, and a client of plain bytes."""
+"""What the listener's tests share: an acceptance that records, listeners on free ports, and a client of plain bytes."""
 
 import asyncio
 import functools
@@ -36,7 +36,7 @@ RCPT = b"RCPT TO:<jo@customer.example>\r\n"
 TEXT = b"Subject: Hi\r\n\r\nHello\r\n"
 SECONDS = 10.0  # a test that waits longer has failed
 SECRET = "secret-detail /etc/relay"  # what an exception says; no client may ever read it
-# DESIGN section 6. What the desk says for real is tested with the desk.
+# DESIGN section 6. The real replies are tested with `relay.delivery.acceptance`.
 _FULL = Reply(452, "4.3.1", "The disk is full; please try again later")
 _BROKEN = Reply(451, "4.3.0", "The message cannot be stored now; please try again later")
 _DECISIONS = {
@@ -54,7 +54,7 @@ _DECISIONS = {
 
 @dataclass
 class Handed:
-    """One message as the desk got it."""
+    """One message as `Acceptance` got it."""
 
     client: Client
     envelope: Envelope
@@ -69,7 +69,7 @@ class Handed:
 
 
 @dataclass
-class FakeDesk:
+class FakeAcceptance:
     """Answers by the names in the addresses, so that a transcript shows what it is about.
 
     Senders: stranger, foreign, nopassword, full, broken and crash are refused or broken at MAIL. Recipients decide at
@@ -111,8 +111,8 @@ class FakeDesk:
 
 
 class FakeSubmission:
-    def __init__(self, desk: FakeDesk, handed: Handed) -> None:
-        self.desk = desk
+    def __init__(self, acceptance: FakeAcceptance, handed: Handed) -> None:
+        self.acceptance = acceptance
         self.handed = handed
 
     def foresee(self, header: bytes, body: GrowingBody) -> None:
@@ -127,24 +127,24 @@ class FakeSubmission:
     def begin(self, content: Content, answer: Callable[[Reply], None]) -> None:
         if self.handed.envelope.recipients[0].address.local == "crash":
             raise RuntimeError(SECRET)
-        self.desk.under_way.append(asyncio.create_task(self.run(content, answer)))
+        self.acceptance.under_way.append(asyncio.create_task(self.run(content, answer)))
 
     async def run(self, content: Content, answer: Callable[[Reply], None]) -> None:
         answer(await self.complete(content))
 
     async def complete(self, content: Content) -> Reply:
         self.handed.content = b"".join(content.chunks())
-        self.desk.messages.append(self.handed)
-        self.desk.begun.set()
+        self.acceptance.messages.append(self.handed)
+        self.acceptance.begun.set()
         try:
             self.handed.reply = await self.decide(self.handed.envelope.recipients[0].address.local)
         finally:
-            self.desk.finished.set()
+            self.acceptance.finished.set()
         return self.handed.reply
 
     async def decide(self, recipient: str) -> Reply:
         if recipient in {"slow", "hasty"}:
-            await self.desk.gate.wait()
+            await self.acceptance.gate.wait()
         return _DECISIONS.get(recipient, Reply(250, "2.0.0", "Ok: delivered via acmejets: taken"))
 
     def client_left(self) -> None:
@@ -153,7 +153,7 @@ class FakeSubmission:
     def hurry(self, seconds: float) -> None:
         self.handed.hurried.append(seconds)
         if self.handed.envelope.recipients[0].address.local == "hasty":
-            self.desk.gate.set()
+            self.acceptance.gate.set()
 
 
 @dataclass
@@ -249,10 +249,10 @@ class RawClient:
 
 @dataclass
 class Door:
-    """Open listeners with the desk behind them."""
+    """Open listeners with a fake `Acceptance`."""
 
     listeners: Listeners
-    desk: FakeDesk
+    acceptance: FakeAcceptance
     logins: FakeLogins
 
     @asynccontextmanager
@@ -286,11 +286,11 @@ async def door(
     certificate: LiveCertificate | None = None,
     new_body: NewBody = InMemory,
 ) -> AsyncIterator[Door]:
-    desk, logins = FakeDesk(), logins or FakeLogins()
+    acceptance, logins = FakeAcceptance(), logins or FakeLogins()
     opened = Listeners(
         listeners or (Listener(address="127.0.0.1:0"),),
         limits or Limits(),
-        desk,
+        acceptance,
         logins=logins,
         tolerance=tolerance,
         certificate=certificate,
@@ -299,9 +299,9 @@ async def door(
     await opened.open()
     await opened.serve()
     try:
-        yield Door(opened, desk, logins)
+        yield Door(opened, acceptance, logins)
     finally:
-        desk.gate.set()
+        acceptance.gate.set()
         logins.gate.set()
         await opened.stop(patience=SECONDS)
 

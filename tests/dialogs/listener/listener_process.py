@@ -15,10 +15,10 @@ from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.mail.trace import Arrival
-from tests.dialogs.listener.listener_kit import FakeDesk, FakeLogins, FakeSubmission, Handed
+from tests.dialogs.listener.listener_kit import FakeAcceptance, FakeLogins, FakeSubmission, Handed
 
 
-class _Forgetful(FakeDesk):
+class _Forgetful(FakeAcceptance):
     def open(self, client: Client, envelope: Envelope, arrival: Arrival) -> FakeSubmission:
         return _Measured(self, Handed(client, envelope, arrival))
 

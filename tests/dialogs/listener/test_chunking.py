@@ -61,7 +61,7 @@ async def test_a_message_in_chunks_of_any_size_pipelined_with_its_envelope(size:
         await client.send(MAIL, RCPT, in_chunks(TRAPS, size), MAIL)
         codes = [(await client.reply())[:3] for _ in range(2 + len(pieces(TRAPS, size)) + 1 + 1)]
         assert set(codes) == {"250"}
-        assert [handed.content for handed in relay.desk.messages] == [TRAPS]
+        assert [handed.content for handed in relay.acceptance.messages] == [TRAPS]
 
 
 async def test_a_message_in_chunks_octet_by_octet() -> None:
@@ -71,7 +71,7 @@ async def test_a_message_in_chunks_octet_by_octet() -> None:
             await client.send(bytes([octet]))
         assert await client.reply() == "250 2.0.0 20 octets received"
         assert (await client.reply()).startswith("250 2.0.0 Ok: ")
-        assert relay.desk.messages[0].content == TRAPS
+        assert relay.acceptance.messages[0].content == TRAPS
 
 
 async def test_chunks_under_tls_pipelined() -> None:
@@ -84,8 +84,8 @@ async def test_chunks_under_tls_pipelined() -> None:
             answers = (await client.until_closed()).decode().splitlines()
             assert {answer[:3] for answer in answers[:-1]} == {"250"}
             assert answers[-1][:3] == "221"
-            assert relay.desk.messages[0].content == text
-            assert relay.desk.messages[0].arrival.protocol == "ESMTPS"
+            assert relay.acceptance.messages[0].content == text
+            assert relay.acceptance.messages[0].arrival.protocol == "ESMTPS"
 
 
 async def answers_to(relay: Door, *sent: bytes) -> list[str]:
@@ -103,7 +103,7 @@ def test_refused_chunks_pass_by_wherever_they_end(chunks: list[tuple[bytes, bool
         async with door(tolerance=SessionLimits(errors=100)) as relay:
             answers = await answers_to(relay, *[bdat(text, last=last) for text, last in chunks])
             assert answers == ["503 5.5.1 Send MAIL first"] * len(chunks)
-            assert relay.desk.messages == []
+            assert relay.acceptance.messages == []
 
     asyncio.run(play())
 
@@ -113,11 +113,11 @@ async def test_a_refused_chunk_of_a_message_never_becomes_half_a_message() -> No
     async with door(tolerance=SessionLimits(errors=100)) as relay:
         answers = await answers_to(relay, MAIL, refused, bdat(b"a: b\r\n"), RCPT, bdat(b"c: d\r\n", last=True))
         assert [answer[:3] for answer in answers] == ["250", "501", "554", "503", "554"]
-        assert relay.desk.messages == []
+        assert relay.acceptance.messages == []
         # With the last chunk that message is over.
         answers = await answers_to(relay, MAIL, refused, bdat(TEXT, last=True), MAIL, RCPT, bdat(TEXT, last=True))
         assert [answer[:3] for answer in answers] == ["250", "501", "554", "250", "250", "250"]
-        assert len(relay.desk.messages) == 1
+        assert len(relay.acceptance.messages) == 1
 
 
 @pytest.mark.parametrize("reset", [b"RSET\r\n", b"EHLO client.example\r\n"])
@@ -128,7 +128,7 @@ async def test_a_reset_forgets_the_chunks_and_their_memory(reset: bytes) -> None
                 relay, MAIL, RCPT, bdat(b"a: b\r\n" * 10), reset, MAIL, RCPT, bdat(TEXT, last=True)
             )
             assert [answer[:3] for answer in answers if answer[3] == " "] == ["250"] * 7
-        assert [handed.content for handed in relay.desk.messages] == [TEXT] * 5
+        assert [handed.content for handed in relay.acceptance.messages] == [TEXT] * 5
         assert relay.listeners._context.memory.free == 100
 
 
@@ -141,7 +141,7 @@ async def test_a_client_that_leaves_within_its_chunks_frees_their_memory() -> No
                 await client.send(whole[:count])
         await relay.all_left()
         assert relay.listeners._context.memory.free == 100
-        assert relay.desk.messages == []
+        assert relay.acceptance.messages == []
 
 
 async def test_what_is_too_large_is_refused_at_once_and_passes_by() -> None:
@@ -150,7 +150,7 @@ async def test_what_is_too_large_is_refused_at_once_and_passes_by() -> None:
         assert [answer[:9] for answer in answers] == ["250 2.1.0", "250 2.1.5", "250 2.0.0"] + ["552 5.3.4"] * 2 + [
             "250 2.1.0"
         ]
-        assert relay.desk.messages == []
+        assert relay.acceptance.messages == []
 
 
 async def test_a_refusal_is_in_the_log() -> None:
@@ -184,4 +184,4 @@ async def test_many_small_chunks_in_one_write_cost_little() -> None:
             for _ in itertools.repeat(None, count + 1):
                 assert (await client.reader.readline())[:4] == b"250 "
             assert (await client.reply()).startswith("250 2.0.0 Ok")
-        assert relay.desk.messages[0].content == b"a: b\r\n\r\n" + b"x" * count + b"\r\n"
+        assert relay.acceptance.messages[0].content == b"a: b\r\n\r\n" + b"x" * count + b"\r\n"

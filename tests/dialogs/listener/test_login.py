@@ -46,7 +46,7 @@ async def test_the_login_is_in_the_client_and_the_arrival_of_each_message() -> N
         for _ in range(2):
             await client.send(MAIL, RCPT, b"DATA\r\n", TEXT, b".\r\n")
             assert [(await client.reply())[:3] for _ in range(4)] == ["250", "250", "354", "250"]
-        for handed in relay.desk.messages:
+        for handed in relay.acceptance.messages:
             assert (handed.client.name, handed.client.login, handed.client.may_send_as) == ("jane", "jane", ("jane",))
             assert (handed.arrival.login, handed.arrival.protocol) == ("jane", "ESMTPA")
 
@@ -220,7 +220,7 @@ async def test_a_client_that_leaves_while_its_password_is_checked_is_nobody() ->
         await relay.all_left()
         # Its commands had all come; the message was handed over as by any client that leaves after its last octet, or
         # not at all, but never by nobody.
-        assert all(handed.client.login == "jane" for handed in relay.desk.messages)
+        assert all(handed.client.login == "jane" for handed in relay.acceptance.messages)
 
 
 async def test_wrong_logins_are_no_errors_of_protocol() -> None:

@@ -72,7 +72,7 @@ async def test_a_message_that_trickles_is_ended() -> None:
         assert await client.line() == ""
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        assert relay.desk.messages == []
+        assert relay.acceptance.messages == []
 
 
 async def _trickle(writer: asyncio.StreamWriter) -> None:

@@ -13,7 +13,7 @@ from relay.config.endpoint import parse_endpoint
 from relay.config.settings import Limits, Listener, Settings
 from relay.listener.server import Listeners
 from relay.listener.sockets import ListenError, PassedSockets, own_socket, places_of
-from tests.dialogs.listener.listener_kit import Door, FakeDesk, FakeLogins, on_both_loops
+from tests.dialogs.listener.listener_kit import Door, FakeAcceptance, FakeLogins, on_both_loops
 from tests.peers.systemd import listening
 
 LOOPBACK = "127.0.0.1"
@@ -37,8 +37,8 @@ async def test_clients_wait_while_nobody_serves_and_are_let_in_then(tmp_path: Pa
     with listening((LOOPBACK, 0), path) as (tcp, unix):
         rows = [Listener(name="a", address="fd:tcp"), Listener(name="b", address="fd:unix")]
         for _ in range(2):
-            listeners = Listeners(rows, Limits(), FakeDesk(), logins=FakeLogins())
-            door = Door(listeners, FakeDesk(), FakeLogins())
+            listeners = Listeners(rows, Limits(), FakeAcceptance(), logins=FakeLogins())
+            door = Door(listeners, FakeAcceptance(), FakeLogins())
             async with door.client(address(tcp)) as early, door.client(f"unix:{path}") as too:
                 await listeners.open(passed({"tcp": tcp, "unix": unix}))
                 await listeners.serve()
@@ -54,10 +54,10 @@ async def test_an_address_that_systemd_opened_is_not_opened_again(tmp_path: Path
     path = tmp_path / "submit.sock"
     with listening((LOOPBACK, 0), path) as (tcp, unix):
         rows = [Listener(name="a", address=address(tcp)), Listener(name="b", address=f"unix:{path}")]
-        listeners = Listeners(rows, Limits(), FakeDesk(), logins=FakeLogins())
+        listeners = Listeners(rows, Limits(), FakeAcceptance(), logins=FakeLogins())
         await listeners.open(passed({"x": tcp, "y": unix}))
         await listeners.serve()
-        async with Door(listeners, FakeDesk(), FakeLogins()).client() as client:
+        async with Door(listeners, FakeAcceptance(), FakeLogins()).client() as client:
             await client.begin()
         await listeners.stop(patience=1)
         assert path.is_socket()
@@ -163,10 +163,10 @@ def test_a_passed_unix_socket_says_nothing_about_loopback(tmp_path: Path) -> Non
 @on_both_loops
 async def test_a_listener_that_lets_nobody_in_is_stuck(tmp_path: Path) -> None:
     with listening((LOOPBACK, 0)) as (tcp,):
-        listeners = Listeners([Listener(name="lan", address="fd:x")], Limits(), FakeDesk(), logins=FakeLogins())
+        listeners = Listeners([Listener(name="lan", address="fd:x")], Limits(), FakeAcceptance(), logins=FakeLogins())
         await listeners.open(passed({"x": tcp}))
         await listeners.serve()
-        door = Door(listeners, FakeDesk(), FakeLogins())
+        door = Door(listeners, FakeAcceptance(), FakeLogins())
         async with door.client() as client:
             await client.begin()
         assert listeners.stuck() == ()

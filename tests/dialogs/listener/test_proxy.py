@@ -137,7 +137,7 @@ async def test_the_client_is_whom_the_proxy_names(header: bytes) -> None:
         await client.send(header, HELLO, MAIL, RCPT, b"DATA\r\n")
         assert [(await client.reply())[:3] for _ in range(5)] == ["220", "250", "250", "250", "354"]
         assert (await client.ask(TEXT, b".\r\n"))[:3] == "250"
-        handed = relay.desk.messages[0]
+        handed = relay.acceptance.messages[0]
         assert (handed.client.name, handed.client.is_trusted, handed.arrival.peer) == ("10.1.0.9", True, "10.1.0.9")
 
 

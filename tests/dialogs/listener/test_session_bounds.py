@@ -61,7 +61,7 @@ async def test_a_line_of_one_mebibyte_is_accepted() -> None:
         await client.begin(MAIL, RCPT, b"DATA\r\n")
         text = b"Subject: Long\r\n\r\n" + b"x" * MIB + b"\r\n"
         assert (await client.ask(text, b".\r\n"))[:3] == "250"
-        assert relay.desk.messages[0].content == text
+        assert relay.acceptance.messages[0].content == text
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_ten_thousand_recipients_in_one_write() -> None:
         assert codes == ["250 2.1.5"] * 1000 + ["452 4.5.3"] * 9000
         assert (await client.reply())[:3] == "354"
         assert (await client.ask(TEXT, b".\r\n"))[:3] == "250"
-        assert len(relay.desk.messages[0].envelope.recipients) == 1000
+        assert len(relay.acceptance.messages[0].envelope.recipients) == 1000
 
 
 async def test_no_more_connections_than_allowed() -> None:

@@ -20,7 +20,7 @@ async def test_a_whole_session_in_one_write() -> None:
         await client.send(HELLO, message, message, b"NOOP\r\n", message, b"QUIT\r\n")
         codes = [line[:3] for line in (await client.until_closed()).decode().splitlines() if line[3] == " "]
         assert codes == ["220", "250", *["250", "250", "354", "250"] * 2, "250", "250", "250", "354", "250", "221"]
-        assert [handed.content for handed in relay.desk.messages] == [TEXT] * 3
+        assert [handed.content for handed in relay.acceptance.messages] == [TEXT] * 3
 
 
 @on_both_loops
@@ -28,10 +28,10 @@ async def test_a_client_that_stops_sending_still_gets_its_reply() -> None:
     async with door() as relay, relay.client() as client:
         await client.send(HELLO, MAIL, SLOW, b"DATA\r\n", TEXT, b".\r\n")
         client.writer.write_eof()
-        await within(relay.desk.begun.wait())
-        relay.desk.gate.set()
+        await within(relay.acceptance.begun.wait())
+        relay.acceptance.gate.set()
         assert (await client.until_closed()).endswith(b"250 2.0.0 Ok: delivered via acmejets: taken\r\n")
-        assert not relay.desk.messages[0].left.is_set()
+        assert not relay.acceptance.messages[0].left.is_set()
 
 
 @on_both_loops
@@ -40,13 +40,13 @@ async def test_a_message_goes_on_when_its_client_is_lost() -> None:
         async with relay.client() as client:
             await client.begin(MAIL, SLOW, b"DATA\r\n")
             await client.send(TEXT, b".\r\n")
-            await within(relay.desk.begun.wait())
+            await within(relay.acceptance.begun.wait())
             _reset(client)
-        handed = relay.desk.messages[0]
+        handed = relay.acceptance.messages[0]
         await within(handed.left.wait())
-        assert not relay.desk.finished.is_set()
-        relay.desk.gate.set()
-        await within(relay.desk.finished.wait())
+        assert not relay.acceptance.finished.is_set()
+        relay.acceptance.gate.set()
+        await within(relay.acceptance.finished.wait())
         assert handed.reply is not None
         await relay.all_left()
 
@@ -72,7 +72,7 @@ async def test_a_client_may_leave_after_each_step(steps: int, is_reset: bool) ->
                 _reset(client)
         await relay.all_left()
         # A client that closed after its final dot looks like one that only stopped sending.
-        assert len(relay.desk.messages) <= (1 if steps == len(STEPS) - 1 else 0)
+        assert len(relay.acceptance.messages) <= (1 if steps == len(STEPS) - 1 else 0)
 
 
 async def test_a_client_may_leave_after_each_byte_of_a_session() -> None:
@@ -83,7 +83,7 @@ async def test_a_client_may_leave_after_each_byte_of_a_session() -> None:
                 async with relay.client() as client:
                     await client.send(session[:end])
             await relay.all_left()
-            assert relay.desk.messages == []
+            assert relay.acceptance.messages == []
     assert [line for line in lines if line["log_level"] != "info"] == []
 
 
@@ -116,8 +116,8 @@ async def test_a_slow_hand_over_is_no_silence() -> None:
     async with door(tolerance=SessionLimits(idle_seconds=0.5)) as relay, relay.client() as client:
         await client.begin(MAIL, SLOW, b"DATA\r\n")
         await client.send(TEXT, b".\r\n")
-        await within(relay.desk.begun.wait())
-        asyncio.get_running_loop().call_later(1.5, relay.desk.gate.set)
+        await within(relay.acceptance.begun.wait())
+        asyncio.get_running_loop().call_later(1.5, relay.acceptance.gate.set)
         assert (await client.reply()).startswith("250 2.0.0 ")
 
 
@@ -204,7 +204,7 @@ async def test_the_desk_is_told_who_sent_what_and_how() -> None:
             b"MAIL FROM:<support@acmejets.example> SIZE=21 BODY=8BITMIME SMTPUTF8\r\n", RCPT, b"DATA\r\n"
         )
         await client.ask(TEXT, b".\r\n")
-        handed = relay.desk.messages[0]
+        handed = relay.acceptance.messages[0]
     assert (handed.client.name, handed.client.may_send_as, handed.client.is_trusted) == ("127.0.0.1", ("*",), True)
     assert str(handed.envelope.sender) == "support@acmejets.example"
     assert [str(recipient.address) for recipient in handed.envelope.recipients] == ["jo@customer.example"]

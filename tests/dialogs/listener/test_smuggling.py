@@ -29,8 +29,8 @@ async def test_what_is_no_end_makes_no_second_message(sequence: bytes) -> None:
         answer = await client.ask(b"Subject: One\r\n\r\nx" + sequence + SECOND + END)
         assert answer[:3] == NOT_AN_END[sequence]
         assert (await client.ask(b"NOOP\r\n")) == "250 2.0.0 Ok"
-        assert len(relay.desk.messages) == (answer[:3] == "250")
-        for handed in relay.desk.messages:
+        assert len(relay.acceptance.messages) == (answer[:3] == "250")
+        for handed in relay.acceptance.messages:
             # What leaves has CRLF alone, so that dot-stuffing on the way out is enough.
             assert b"\n" not in handed.content.replace(b"\r\n", b"")
             assert b"\r" not in handed.content.replace(b"\r\n", b"")
@@ -42,7 +42,7 @@ async def test_a_true_end_behind_a_bare_cr_ends_the_message() -> None:
         await client.begin(MAIL, RCPT, b"DATA\r\n")
         assert (await client.ask(b"Subject: One\r\n\r\nx\r\r\n.\r\n"))[:10] == "554 5.6.0 "
         assert (await client.ask(b"NOOP\r\n")) == "250 2.0.0 Ok"
-        assert relay.desk.messages == []
+        assert relay.acceptance.messages == []
 
 
 async def test_data_may_end_in_any_two_writes() -> None:
@@ -55,4 +55,4 @@ async def test_data_may_end_in_any_two_writes() -> None:
                 await client.ask(command)
             await client.send(text[:cut])
             assert (await client.ask(text[cut:]))[:3] == "250"
-        assert {handed.content for handed in relay.desk.messages} == {b"Subject: One\r\n\r\n.x\r\n"}
+        assert {handed.content for handed in relay.acceptance.messages} == {b"Subject: One\r\n\r\n.x\r\n"}

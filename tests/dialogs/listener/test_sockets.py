@@ -14,7 +14,7 @@ from relay.config.settings import Limits, Listener
 from relay.listener.server import Listeners
 from relay.listener.sockets import ListenError, ours
 from relay.system.peer_credentials import user_name
-from tests.dialogs.listener.listener_kit import Door, FakeDesk, FakeLogins, door, on_both_loops, unix_listener
+from tests.dialogs.listener.listener_kit import Door, FakeAcceptance, FakeLogins, door, on_both_loops, unix_listener
 
 
 @on_both_loops
@@ -31,16 +31,16 @@ async def test_several_listeners_on_ipv4_ipv6_and_a_unix_socket(tmp_path: Path) 
             async with relay.client(address) as client:
                 await client.begin(b"MAIL FROM:<>\r\n", b"RCPT TO:<jo@customer.example>\r\n", b"DATA\r\n")
                 assert (await client.ask(b".\r\n"))[:3] == "250"
-            peers.append((relay.desk.messages[-1].client.name, relay.desk.messages[-1].arrival.peer))
+            peers.append((relay.acceptance.messages[-1].client.name, relay.acceptance.messages[-1].arrival.peer))
         assert peers == [("127.0.0.1",) * 2, ("::1",) * 2, (user_name(os.geteuid()), "unix")]
 
 
 @on_both_loops
 async def test_clients_are_let_in_when_every_address_is_open(tmp_path: Path) -> None:
     rows = [Listener(address="127.0.0.1:0"), unix_listener(tmp_path), Listener(address="127.0.0.1:0")]
-    listeners = Listeners(rows, Limits(), FakeDesk(), logins=FakeLogins())
+    listeners = Listeners(rows, Limits(), FakeAcceptance(), logins=FakeLogins())
     await listeners.open()
-    relay = Door(listeners, FakeDesk(), FakeLogins())
+    relay = Door(listeners, FakeAcceptance(), FakeLogins())
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(relay.client(address)) for address in listeners.addresses]
         await asyncio.sleep(0.05)
@@ -54,7 +54,7 @@ async def test_clients_are_let_in_when_every_address_is_open(tmp_path: Path) -> 
 @on_both_loops
 async def test_addresses_that_were_opened_for_nothing_are_closed(tmp_path: Path) -> None:
     rows = [Listener(address="127.0.0.1:0"), unix_listener(tmp_path)]
-    listeners = Listeners(rows, Limits(), FakeDesk(), logins=FakeLogins())
+    listeners = Listeners(rows, Limits(), FakeAcceptance(), logins=FakeLogins())
     await listeners.open()
     address, _ = listeners.addresses
     await listeners.stop(patience=1)
@@ -88,7 +88,7 @@ async def test_a_stale_socket_is_replaced_and_one_in_use_is_not(tmp_path: Path) 
     async with door(unix_listener(tmp_path)) as relay, relay.client() as client:
         assert (await client.reply())[:3] == "220"
         with pytest.raises(ListenError, match=rf"unix:{path}: this address is in use by another program"):
-            await Listeners([unix_listener(tmp_path)], Limits(), FakeDesk(), logins=FakeLogins()).open()
+            await Listeners([unix_listener(tmp_path)], Limits(), FakeAcceptance(), logins=FakeLogins()).open()
         assert (await client.ask(b"NOOP\r\n"))[:3] == "250"
 
 
@@ -111,7 +111,7 @@ async def test_another_relays_socket_is_left_alone(tmp_path: Path) -> None:
 @on_both_loops
 async def test_an_address_that_cannot_be_had_is_one_sentence(address: str, sentence: str) -> None:
     with pytest.raises(ListenError, match=re.escape(sentence)):
-        await Listeners([Listener(address=address)], Limits(), FakeDesk(), logins=FakeLogins()).open()
+        await Listeners([Listener(address=address)], Limits(), FakeAcceptance(), logins=FakeLogins()).open()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,9 @@ async def test_an_address_that_cannot_be_had_is_one_sentence(address: str, sente
 async def test_a_path_that_cannot_be_had_is_one_sentence(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ListenError, match=sentence):
-        await Listeners([Listener(address=f"unix:{tmp_path / name}")], Limits(), FakeDesk(), logins=FakeLogins()).open()
+        await Listeners(
+            [Listener(address=f"unix:{tmp_path / name}")], Limits(), FakeAcceptance(), logins=FakeLogins()
+        ).open()
     assert (tmp_path / "file").exists()
 
 
@@ -135,7 +137,7 @@ async def test_a_busy_port_is_one_sentence_and_nothing_stays_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         busy = f"127.0.0.1:{other.getsockname()[1]}"
         listeners = Listeners(
-            [Listener(address="127.0.0.1:0"), Listener(address=busy)], Limits(), FakeDesk(), logins=FakeLogins()
+            [Listener(address="127.0.0.1:0"), Listener(address=busy)], Limits(), FakeAcceptance(), logins=FakeLogins()
         )
         with pytest.raises(ListenError, match=f"^{busy}: this address is in use by another program; stop that one"):
             await listeners.open()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.listener import replies
-from relay.listener.receiving import Intake, Memory
+from relay.listener.receiving import Memory, MessageReceiver
 from relay.listener.session_limits import Flow, LeastRate, SessionLimits
 from relay.mail.content import ContentRefused, InMemory
 from relay.store.db.errors import StoreError, StoreFull
@@ -41,13 +41,13 @@ class Failing:
         raise self.error
 
 
-def intake(memory: Memory, new_body: Callable[[], object]) -> Intake:
-    return Intake(100 * MIB, memory, Flow(LeastRate(), 0.0), lambda: 0.0, new_body)  # type: ignore[arg-type]
+def receiver(memory: Memory, new_body: Callable[[], object]) -> MessageReceiver:
+    return MessageReceiver(100 * MIB, memory, Flow(LeastRate(), 0.0), lambda: 0.0, new_body)  # type: ignore[arg-type]
 
 
 async def test_what_goes_to_disk_is_no_memory_any_more(tmp_path: Path) -> None:
     memory = Memory(MIB)
-    with intake(memory, Spool(tmp_path, 200_000).new_body) as message:
+    with receiver(memory, Spool(tmp_path, 200_000).new_body) as message:
         message.feed(b"Subject: x\r\n\r\n")
         for _ in range(100):
             message.feed(LINES)
@@ -66,7 +66,7 @@ async def test_what_cannot_be_kept_is_refused_at_the_end_of_the_message(
     error: StoreError, reply: object, size: int
 ) -> None:
     memory = Memory(MIB)
-    with intake(memory, lambda: Failing(error)) as message, capture_logs() as lines:
+    with receiver(memory, lambda: Failing(error)) as message, capture_logs() as lines:
         message.feed(b"\r\n" + LINES[: 72 * size])
         await message.settle()
         message.feed(b"more\r\n" * size)
@@ -117,7 +117,7 @@ async def test_nobody_waits_for_a_disk_that_another_waits_for(size: int) -> None
         assert await other.ask(b"NOOP\r\n") == str(replies.OK)
         slow.gate.set()
         assert (await client.reply())[:3] == "250"
-        (handed,) = relay.desk.messages
+        (handed,) = relay.acceptance.messages
         assert handed.content == text
 
 
@@ -130,7 +130,7 @@ async def test_a_client_that_leaves_while_the_disk_is_slow_is_gone_when_it_has_w
             assert await asyncio.to_thread(slow.begun.wait, SECONDS)
         slow.gate.set()
         await relay.all_left()
-        assert not relay.desk.messages
+        assert not relay.acceptance.messages
 
 
 async def test_a_large_message_arrives_whole_where_there_is_little_memory(tmp_path: Path) -> None:
@@ -139,5 +139,5 @@ async def test_a_large_message_arrives_whole_where_there_is_little_memory(tmp_pa
     async with door(new_body=Spool(tmp_path, 1000).new_body, tolerance=tolerance) as relay, relay.client() as client:
         await client.begin(MAIL, RCPT, b"DATA\r\n")
         assert (await client.ask(b"Subject: x\r\n\r\n", body, b".\r\n"))[:3] == "250"
-        (handed,) = relay.desk.messages
+        (handed,) = relay.acceptance.messages
         assert handed.content == b"Subject: x\r\n\r\n" + body

@@ -55,7 +55,7 @@ async def test_a_message_in_chunks_is_sent_to_its_end() -> None:
         assert (await client.ask(b"BDAT 4 LAST\r\n\r\nc\n")).startswith("250 2.0.0 ")
         assert (await client.line()).startswith("421 4.3.2 ")
         await within(stopping)
-        assert len(relay.desk.messages) == 1
+        assert len(relay.acceptance.messages) == 1
 
 
 @on_both_loops
@@ -123,11 +123,11 @@ async def test_a_message_on_its_way_is_finished_first() -> None:
     async with door() as relay, relay.client() as client:
         await client.begin(MAIL, SLOW, b"DATA\r\n")
         await client.send(TEXT, b".\r\n")
-        await within(relay.desk.begun.wait())
+        await within(relay.acceptance.begun.wait())
         stopping = asyncio.create_task(relay.listeners.stop(patience=10))
         await asyncio.sleep(0)
         assert not stopping.done()
-        relay.desk.gate.set()
+        relay.acceptance.gate.set()
         assert (await client.line()).startswith("250 2.0.0 ")
         assert (await client.line()).startswith("421 4.3.2 ")
         assert await client.line() == ""
@@ -142,7 +142,7 @@ async def test_a_message_that_is_being_received_is_finished_first() -> None:
         assert (await client.ask(b".\r\n", MAIL)).startswith("250 2.0.0 ")
         assert (await client.line()).startswith("421 4.3.2 ")
         await within(stopping)
-        assert len(relay.desk.messages) == 1
+        assert len(relay.acceptance.messages) == 1
 
 
 @on_both_loops
@@ -150,12 +150,14 @@ async def test_who_waits_long_is_hurried_and_has_an_answer() -> None:
     async with door() as relay, relay.client() as client:
         await client.begin(MAIL, b"RCPT TO:<hasty@customer.example>\r\n", b"DATA\r\n")
         await client.send(TEXT, b".\r\n")
-        await within(relay.desk.begun.wait())
+        await within(relay.acceptance.begun.wait())
         stopping = asyncio.create_task(relay.listeners.stop(patience=4))
         assert (await client.line()).startswith("250 2.0.0 ")
         assert (await client.line()).startswith("421 4.3.2 ")
         await within(stopping)
-        assert relay.desk.messages[0].hurried == [1.0], "less than what is left: half is calm, a quarter is for sending"
+        assert relay.acceptance.messages[0].hurried == [1.0], (
+            "less than what is left: half is calm, a quarter is for sending"
+        )
 
 
 @on_both_loops
@@ -164,12 +166,12 @@ async def test_a_message_that_comes_when_others_are_hurried_is_hurried_too() -> 
     async with door(tolerance=patient) as relay, relay.client() as client, relay.client() as other:
         await other.begin(MAIL, b"RCPT TO:<hasty@customer.example>\r\n", b"DATA\r\n")
         await other.send(TEXT, b".\r\n")
-        await within(relay.desk.begun.wait())
+        await within(relay.acceptance.begun.wait())
         await client.begin(MAIL, RCPT, b"DATA\r\n")
         stopping = asyncio.create_task(relay.listeners.stop(patience=4))
         assert (await other.line()).startswith("250 2.0.0 ")  # it was hurried: what comes now comes late
         assert (await client.ask(TEXT, b".\r\n")).startswith("250 2.0.0 ")
-        earlier, late = (one.hurried for one in relay.desk.messages)
+        earlier, late = (one.hurried for one in relay.acceptance.messages)
         assert earlier == [1.0]
         assert len(late) == 1, "as it came"
         assert 0.0 <= late[0] <= 1.0, "what is left of that second"
@@ -182,15 +184,15 @@ async def test_patience_ends_and_the_hand_over_goes_on_without_its_client() -> N
         await client.begin(MAIL, SLOW, b"DATA\r\n")
         await client.send(TEXT, b".\r\n")
         await sender.begin(MAIL, RCPT, b"DATA\r\n")
-        await within(relay.desk.begun.wait())
+        await within(relay.acceptance.begun.wait())
         await within(relay.listeners.stop(patience=0.05))
         assert await client.line() == ""
         assert await sender.line() == ""
-        await within(relay.desk.messages[0].left.wait())
-        assert not relay.desk.finished.is_set()
-        relay.desk.gate.set()
-        await within(relay.desk.finished.wait())
-        assert relay.desk.messages[0].reply is not None
+        await within(relay.acceptance.messages[0].left.wait())
+        assert not relay.acceptance.finished.is_set()
+        relay.acceptance.gate.set()
+        await within(relay.acceptance.finished.wait())
+        assert relay.acceptance.messages[0].reply is not None
         await relay.all_left()
 
 

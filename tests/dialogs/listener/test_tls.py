@@ -79,8 +79,8 @@ async def test_messages_come_in_under_tls(security: str) -> None:
             assert [(await client.reply())[:3] for _ in range(4)] == ["250", "250", "354", "250"]
         assert (await client.ask(b"QUIT\r\n"))[:3] == "221"
         assert await client.line() == ""
-        assert [handed.content for handed in relay.desk.messages] == [TEXT, large]
-        assert relay.desk.messages[0].arrival.protocol == "ESMTPS"
+        assert [handed.content for handed in relay.acceptance.messages] == [TEXT, large]
+        assert relay.acceptance.messages[0].arrival.protocol == "ESMTPS"
         await relay.all_left()
 
 

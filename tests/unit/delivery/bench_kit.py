@@ -1,4 +1,4 @@
-"""A desk with all that is behind it over an upstream that is none, and what is handed to it."""
+"""A acceptance with all that is behind it over an upstream that is none, and what is handed to it."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from relay.mail.trace import Arrival, new_id
 from relay.secrets.resolver import SecretResolver
 from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Failure, Outcome, Phase
-from relay.upstream.transaction import Ahead, Progress, Transfer
+from relay.upstream.transaction import BegunTransaction, Progress, Transfer
 
 DIRECTORY: dict[str, Any] = {
     "default_server": "acmejets",
@@ -76,12 +76,12 @@ class FakeUpstream:
     transfers: list[Transfer] = field(default_factory=list)
     was_cancelled: bool = False
     ahead: list[Transfer] = field(default_factory=list)
-    head_start: Ahead | None = None
+    cut_through: BegunTransaction | None = None
     began: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def run_ahead(self, transfer: Transfer) -> Ahead | None:
+    def begin_cut_through(self, transfer: Transfer) -> BegunTransaction | None:
         self.ahead.append(transfer)
-        return self.head_start
+        return self.cut_through
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:
         self.transfers.append(transfer)
@@ -153,12 +153,12 @@ def make_delivery(
 class Bench:
     """What accepts messages over a fake upstream, and the journeys it told."""
 
-    desk: Acceptance
+    acceptance: Acceptance
     upstream: FakeUpstream
     journeys: list[Journey]
 
     async def send(self, sender: str | None, content: Content = MESSAGE, to: str = "customer@example.net") -> Reply:
-        return await complete(self.desk.open(CLIENT, envelope_of(sender, to), arrival_now()), content)
+        return await complete(self.acceptance.open(CLIENT, envelope_of(sender, to), arrival_now()), content)
 
 
 async def complete(submission: Submission, content: Content) -> Reply:

@@ -80,8 +80,8 @@ def asking(notify: str) -> Envelope:
 
 
 async def submit(delivery: DeliveryKit, notify: str) -> Reply:
-    desk = delivery.acceptance
-    return await complete(desk.open(CLIENT, asking(notify), arrival_now()), MESSAGE)
+    acceptance = delivery.acceptance
+    return await complete(acceptance.open(CLIENT, asking(notify), arrival_now()), MESSAGE)
 
 
 SENDER = "support@acmejets.example"

@@ -22,7 +22,7 @@ BILLING_ONLY = replace(CLIENT, may_send_as=("billing",))
 
 async def bounce(bench: Bench, author: str, to: str, client: Client = CLIENT) -> Reply:
     content = Content(f"From: {author}\r\nSubject: Undelivered Mail\r\n".encode(), (b"It came back\r\n",))
-    return await complete(bench.desk.open(client, envelope_of(None, to), arrival_now()), content)
+    return await complete(bench.acceptance.open(client, envelope_of(None, to), arrival_now()), content)
 
 
 @pytest.mark.parametrize("mismatch", Mismatch)
@@ -46,7 +46,7 @@ async def test_a_bounce_leaves(
     make_bench: Maker, author: str, to: str, client: Client, identity: str, mismatch: Mismatch
 ) -> None:
     bench = make_bench()
-    bench.desk.attempts.mismatch = mismatch
+    bench.acceptance.attempts.mismatch = mismatch
     reply = await bounce(bench, author, to, client)
     assert reply.code == 250, reply
     (transfer,) = bench.upstream.transfers
@@ -83,6 +83,6 @@ async def test_what_is_no_bounce_or_may_not_leave_is_refused(
 async def test_mail_that_is_no_bounce_may_not_bear_the_name_of_a_mail_system(make_bench: Maker) -> None:
     """The exception is for the null sender alone."""
     bench = make_bench()
-    bench.desk.attempts.mismatch = Mismatch.REJECT
+    bench.acceptance.attempts.mismatch = Mismatch.REJECT
     content = Content(f"From: {EXIM}\r\n".encode(), (b"It came back\r\n",))
     assert (await bench.send(SUPPORT, content)).code == 550

@@ -45,7 +45,7 @@ class Body:
 
 
 @dataclass
-class HeadStart:
+class CutThroughTransaction:
     """One that nobody takes on."""
 
     abandoned: int = 0
@@ -64,7 +64,7 @@ async def foreseen(
 ) -> tuple[Submission, Content]:
     """Begin a submission by what is there of its message, and let that go as far as it goes."""
     body: GrowingBody = Body()
-    submission = bench.desk.open(CLIENT, envelope_of(sender, to), arrival_now())
+    submission = bench.acceptance.open(CLIENT, envelope_of(sender, to), arrival_now())
     submission.foresee(header, body)
     for _ in range(20):
         await asyncio.sleep(0)
@@ -73,8 +73,8 @@ async def foreseen(
 
 @pytest.mark.parametrize("mode", [Mode.AUTO, Mode.DIRECT])
 async def test_what_went_ahead_is_what_is_handed_over(make_bench: Maker, mode: Mode) -> None:
-    head_start = HeadStart()
-    bench = make_bench(FakeUpstream(head_start=head_start), mode=mode)
+    cut_through = CutThroughTransaction()
+    bench = make_bench(FakeUpstream(cut_through=cut_through), mode=mode)
     submission, content = await foreseen(bench)
     submission.more()
     (ahead,) = bench.upstream.ahead
@@ -83,13 +83,13 @@ async def test_what_went_ahead_is_what_is_handed_over(make_bench: Maker, mode: M
     assert ahead.content.body == ()
     assert (await complete(submission, content)).code == 250
     (transfer,) = bench.upstream.transfers
-    assert transfer.head_start is head_start
+    assert transfer.cut_through is cut_through
     assert replace(ahead, arriving=None, content=transfer.content) == replace(
-        transfer, head_start=None, all_or_none=True
+        transfer, cut_through=None, all_or_none=True
     )
     assert ahead.content.header == ahead.arriving.header == transfer.content.header
     assert ahead.arriving.is_of(transfer.content.body)
-    assert head_start.abandoned, "the upstream of this test has not taken it on"
+    assert cut_through.abandoned, "the upstream of this test has not taken it on"
 
 
 def limited(**keys: Any) -> Routing:
@@ -103,7 +103,7 @@ def limited(**keys: Any) -> Routing:
 async def test_what_uses_up_a_limit_waits_for_its_end(make_bench: Maker, keys: dict[str, int]) -> None:
     bench = make_bench()
     routing = limited(**keys)
-    bench.desk = replace(bench.desk, routing=lambda: routing)
+    bench.acceptance = replace(bench.acceptance, routing=lambda: routing)
     await foreseen(bench, to="a@example.net,b@example.net")
     assert not bench.upstream.ahead
 
@@ -139,34 +139,34 @@ async def test_a_held_account_gets_nothing(make_bench: Maker) -> None:
 
 
 async def test_a_hold_that_comes_meanwhile_ends_what_went_ahead(make_bench: Maker) -> None:
-    head_start = HeadStart()
-    bench = make_bench(FakeUpstream(head_start=head_start), mode=Mode.AUTO)
+    cut_through = CutThroughTransaction()
+    bench = make_bench(FakeUpstream(cut_through=cut_through), mode=Mode.AUTO)
     submission, content = await foreseen(bench)
     failure = Failure(
         phase=Phase.LOGIN, reply=Reply(535, "5.7.8", "no"), meaning=Meaning.LOGIN_REFUSED, from_server=True
     )
-    route = bench.desk.routing().route(envelope_of(SUPPORT).sender)  # type: ignore[arg-type]
+    route = bench.acceptance.routing().route(envelope_of(SUPPORT).sender)  # type: ignore[arg-type]
     assert route is not None
-    accounts, clock = bench.desk.attempts.accounts, bench.desk.attempts.recorder.clock
-    secret = await bench.desk.attempts.secret_of(route)
+    accounts, clock = bench.acceptance.attempts.accounts, bench.acceptance.attempts.recorder.clock
+    secret = await bench.acceptance.attempts.secret_of(route)
     assert secret is not None
     accounts.hold(route.account, route.identity, failure, secret.version, clock())
     assert "queued as" in str(await complete(submission, content))
-    assert head_start.abandoned == 1
+    assert cut_through.abandoned == 1
     assert not bench.upstream.transfers
 
 
 async def test_what_never_comes_whole_is_abandoned(make_bench: Maker) -> None:
-    head_start = HeadStart()
-    bench = make_bench(FakeUpstream(head_start=head_start))
+    cut_through = CutThroughTransaction()
+    bench = make_bench(FakeUpstream(cut_through=cut_through))
     submission, _ = await foreseen(bench)
     submission.abandon()
-    assert head_start.abandoned == 1
+    assert cut_through.abandoned == 1
 
 
 async def test_what_is_abandoned_before_it_went_never_goes(make_bench: Maker) -> None:
     bench = make_bench()
-    submission = bench.desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
+    submission = bench.acceptance.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     submission.foresee(MESSAGE.header, Body())
     submission.abandon()
     await asyncio.sleep(0.05)

@@ -67,12 +67,12 @@ async def test_a_fault_beside_the_mail_changes_no_reply(
 ) -> None:
     bench = make_bench(mode=mode)
     fault(monkeypatch)
-    submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
+    submission = bench.acceptance.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
     assert (await complete(submission, MESSAGE)).code == 250
-    await bench.desk.attempts.stop()
+    await bench.acceptance.attempts.stop()
     assert len(bench.upstream.transfers) == 1
     if mode is Mode.QUEUED:  # it is over, and nobody tries it again
-        stored = await bench.desk.attempts.recorder.queue.message(submission._arrival.id)
+        stored = await bench.acceptance.attempts.recorder.queue.message(submission._arrival.id)
         assert stored is not None
         assert stored.state == "delivered"
 
@@ -87,13 +87,13 @@ async def test_a_fault_after_a_part_was_taken_takes_no_250_back(
     taken = Outcome(host="127.0.0.1", accepted=Reply(250, "2.0.0", "Ok"), refused={1: refusal})
     bench = make_bench(FakeUpstream(taken), mode=Mode.AUTO)
     monkeypatch.setattr(Recorder, "write_down", _raise)
-    submission = bench.desk.open(
+    submission = bench.acceptance.open(
         CLIENT, envelope_of("support@acmejets.example", "a@b.example,c@d.example"), arrival_now()
     )
     assert (await complete(submission, MESSAGE)).code == 250
-    await bench.desk.attempts.stop()
+    await bench.acceptance.attempts.stop()
     assert len(bench.upstream.transfers) == 1
-    stored = await bench.desk.attempts.recorder.queue.message(submission._arrival.id)
+    stored = await bench.acceptance.attempts.recorder.queue.message(submission._arrival.id)
     assert stored is not None
     states = [one.state for one in stored.recipients]
     assert states == ["unknown", "unknown"]
@@ -146,7 +146,7 @@ async def test_a_store_that_hangs_at_the_end_of_a_hold_keeps_no_reply_back(
 ) -> None:
     """A new password was entered, and the first message gets through with it."""
     bench = make_bench(mode=mode)
-    attempts, refusal = bench.desk.attempts, Reply(535, "5.7.8", "wrong")
+    attempts, refusal = bench.acceptance.attempts, Reply(535, "5.7.8", "wrong")
     account, identity = Account("acmejets", "support@acmejets.example"), Address("support", "acmejets.example")
     failure = Failure(phase=Phase.LOGIN, reply=refusal, meaning=Meaning.LOGIN_REFUSED, from_server=True)
     recorder, accounts = attempts.recorder, attempts.accounts
@@ -173,8 +173,8 @@ async def test_a_store_that_hangs_at_a_hold_keeps_no_reply_back(
     assert (await bench.send("support@acmejets.example")).code == 451
     await began.wait()
     goes_on.set()
-    await bench.desk.attempts.stop()
-    assert [row.meaning for row in await bench.desk.attempts.recorder.queue.holds()] == ["quota"]
+    await bench.acceptance.attempts.stop()
+    assert [row.meaning for row in await bench.acceptance.attempts.recorder.queue.holds()] == ["quota"]
 
 
 @pytest.mark.parametrize("mode", [Mode.AUTO, Mode.DIRECT])
@@ -184,7 +184,7 @@ async def test_a_store_that_hangs_at_the_history_keeps_no_reply_back(
     bench = make_bench(mode=mode)
     monkeypatch.setattr(history_module, "_PAUSE_SECONDS", 0.0)
     began, goes_on = _hanging(monkeypatch, "record")
-    writing = asyncio.create_task(bench.desk.history.run())
+    writing = asyncio.create_task(bench.acceptance.history.run())
     for _ in range(3):
         assert (await bench.send("support@acmejets.example")).code == 250
         await began.wait()
@@ -202,9 +202,9 @@ async def test_a_fault_in_who_is_told_of_the_message_changes_no_reply(
     monkeypatch.setattr(fault_barrier, "_told", {})
     monkeypatch.setattr(log, "broken", lambda what, **_: told.append(what))
     bench = make_bench(mode=mode)
-    monkeypatch.setattr(bench.desk, "tell", _raise)
+    monkeypatch.setattr(bench.acceptance, "tell", _raise)
     for _ in range(2):
         assert (await bench.send("support@acmejets.example")).code == 250
-    await bench.desk.attempts.stop()
+    await bench.acceptance.attempts.stop()
     assert len(bench.upstream.transfers) == 2
     assert told == ["a fault beside the mail; no message is concerned"], "once a minute"

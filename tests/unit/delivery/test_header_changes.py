@@ -47,8 +47,8 @@ async def hand_in(delivery: DeliveryKit, mode: Mode, sender: str = SHARED) -> At
     """Hand a message over as a client does, and return its attempt as the history has it."""
     delivery.acceptance.mode = mode
     history, arrival = History(delivery.queue), arrival_now()
-    desk = delivery.with_history(history)
-    await complete(desk.open(CLIENT, envelope_of(sender), arrival), MESSAGE)
+    acceptance = delivery.with_history(history)
+    await complete(acceptance.open(CLIENT, envelope_of(sender), arrival), MESSAGE)
     await history.flush()
     (attempt,) = await delivery.queue.attempts(arrival.id)
     return attempt
@@ -186,8 +186,8 @@ async def test_hostile_headers_are_kept_within_bounds(delivery: DeliveryKit) -> 
     delivery.acceptance.mode = Mode.DIRECT
     block = b"From: <x@acmejets.example>\r\nBcc: " + b"\xff\xfe <i>" * 90 + b"\r\n" + b"Sender: a@b.example\r\n" * 9000
     history, arrival = History(delivery.queue), arrival_now()
-    desk = delivery.with_history(history)
-    await complete(desk.open(CLIENT, envelope_of(SENDER), arrival), Content(block, (b"x\r\n",)))
+    acceptance = delivery.with_history(history)
+    await complete(acceptance.open(CLIENT, envelope_of(SENDER), arrival), Content(block, (b"x\r\n",)))
     await history.flush()
     (attempt,) = await delivery.queue.attempts(arrival.id)
     assert attempt.changes is not None

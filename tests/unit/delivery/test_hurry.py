@@ -27,7 +27,7 @@ SUPPORT = "support@acmejets.example"
 
 async def hurried(bench: Bench, seconds: float = 0.0) -> str:
     """Submit a message, hurry when its hand-over has begun, and return the reply."""
-    submission = bench.desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
+    submission = bench.acceptance.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     waiting = asyncio.create_task(complete(submission, MESSAGE))
     await bench.upstream.began.wait()
     submission.hurry(seconds)
@@ -39,7 +39,7 @@ async def hurried(bench: Bench, seconds: float = 0.0) -> str:
 async def test_auto_stores_the_message_with_its_attempt_and_answers(make_bench: Maker, *, is_sent: bool) -> None:
     bench = make_bench(FakeUpstream(gate=asyncio.Event(), stops_after_dot=is_sent), mode=Mode.AUTO, patience=60.0)
     assert (await hurried(bench)).startswith("250 2.0.0 Ok: queued as ")
-    queue = bench.desk.attempts.recorder.queue
+    queue = bench.acceptance.attempts.recorder.queue
     (message,) = await queue.list_queue(limit=2)
     assert message.state == State.SENDING
     (attempt,) = await queue.attempts(message.id)
@@ -47,7 +47,7 @@ async def test_auto_stores_the_message_with_its_attempt_and_answers(make_bench: 
     assert not bench.upstream.was_cancelled
     assert bench.upstream.gate is not None
     bench.upstream.gate.set()
-    await bench.desk.attempts.stop()
+    await bench.acceptance.attempts.stop()
     assert await queue.counts() == {}
 
 
@@ -81,7 +81,7 @@ async def test_a_store_that_takes_nothing_in_that_moment_costs_the_message_no_an
         raise StoreFull("the disk is full")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench.desk.attempts.recorder.queue, "add", fail)
+        patch.setattr(bench.acceptance.attempts.recorder.queue, "add", fail)
         assert (await hurried(bench)).startswith("452 4.3.1 ")
     assert bench.upstream.was_cancelled
 
@@ -89,9 +89,9 @@ async def test_a_store_that_takes_nothing_in_that_moment_costs_the_message_no_an
 @pytest.mark.parametrize(("mode", "said"), [(Mode.AUTO, "250 2.0.0 Ok: queued as "), (Mode.DIRECT, "421 4.3.2 ")])
 async def test_who_stands_in_line_is_sent_away_or_stored(delivery: DeliveryKit, mode: Mode, said: str) -> None:
     limited(delivery, mode, patience=100.0, messages_per_minute=1)
-    desk = delivery.acceptance
-    assert (await complete(desk.open(CLIENT, envelope_of(SUPPORT), arrival_now()), MESSAGE)).code == 250
-    submission = desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
+    acceptance = delivery.acceptance
+    assert (await complete(acceptance.open(CLIENT, envelope_of(SUPPORT), arrival_now()), MESSAGE)).code == 250
+    submission = acceptance.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     waiting = asyncio.create_task(complete(submission, MESSAGE))
     while submission._wait._permit is None:  # noqa: ASYNC110  what is waited for knows no event
         await asyncio.sleep(0)
@@ -103,7 +103,7 @@ async def test_who_stands_in_line_is_sent_away_or_stored(delivery: DeliveryKit, 
 
 async def test_a_client_that_leaves_in_the_moment_in_which_we_hurry_leaves_nothing_behind(make_bench: Maker) -> None:
     bench = make_bench(FakeUpstream(gate=asyncio.Event()), mode=Mode.AUTO, patience=60.0)
-    submission = bench.desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
+    submission = bench.acceptance.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     waiting = asyncio.create_task(complete(submission, MESSAGE))
     await bench.upstream.began.wait()
     submission.client_left()
@@ -111,15 +111,15 @@ async def test_a_client_that_leaves_in_the_moment_in_which_we_hurry_leaves_nothi
     async with asyncio.timeout(10):
         assert str(await waiting).startswith("451 4.4.2 ")
     assert bench.upstream.was_cancelled
-    assert await bench.desk.attempts.recorder.queue.counts() == {}, "nothing is stored that nobody would end"
+    assert await bench.acceptance.attempts.recorder.queue.counts() == {}, "nothing is stored that nobody would end"
 
 
 async def test_a_message_that_comes_in_the_last_moment_is_treated_alike(make_bench: Maker) -> None:
     bench = make_bench(FakeUpstream(gate=asyncio.Event()), mode=Mode.AUTO, patience=60.0)
-    submission = bench.desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
+    submission = bench.acceptance.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     submission.hurry(0.0)
     async with asyncio.timeout(10):
         assert (await complete(submission, MESSAGE)).text.startswith("Ok: queued as ")
     assert bench.upstream.gate is not None
     bench.upstream.gate.set()
-    await bench.desk.attempts.stop()
+    await bench.acceptance.attempts.stop()

@@ -31,7 +31,7 @@ class TwoMinds:
     address: Outcome = TAKEN
     senders: list[Address | None] = field(default_factory=list)
 
-    def run_ahead(self, transfer: Transfer) -> None:
+    def begin_cut_through(self, transfer: Transfer) -> None:
         raise AssertionError
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:

@@ -24,8 +24,8 @@ FIVE = ",".join(f"you{number}@example.net" for number in range(5))
 
 
 async def submit(delivery: DeliveryKit, envelope: Envelope | None = None) -> Reply:
-    desk = delivery.acceptance
-    return await complete(desk.open(CLIENT, envelope or envelope_of(SUPPORT), arrival_now()), MESSAGE)
+    acceptance = delivery.acceptance
+    return await complete(acceptance.open(CLIENT, envelope or envelope_of(SUPPORT), arrival_now()), MESSAGE)
 
 
 def queued_id(reply: Reply) -> str:
@@ -63,8 +63,8 @@ async def test_direct_waits_as_long_as_it_can_and_no_longer(delivery: DeliveryKi
 async def test_a_client_that_leaves_in_the_line_takes_nobodys_turn(delivery: DeliveryKit) -> None:
     limited(delivery, Mode.DIRECT, patience=100.0, messages_per_minute=1)
     assert (await submit(delivery)).code == 250
-    desk = delivery.acceptance
-    submission = desk.open(CLIENT, envelope_of(SUPPORT), arrival_now())
+    acceptance = delivery.acceptance
+    submission = acceptance.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     waiting = asyncio.create_task(complete(submission, MESSAGE))
     while submission._wait._permit is None:  # noqa: ASYNC110  what is waited for knows no event
         await asyncio.sleep(0)

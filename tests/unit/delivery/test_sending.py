@@ -90,8 +90,8 @@ async def test_a_store_that_takes_nothing_keeps_it_from_the_server(
         raise StoreFull("the store is full")
 
     monkeypatch.setattr(queued.queue, "add", full)
-    desk = queued.acceptance
-    assert (await complete(desk.open(CLIENT, envelope_of(SUPPORT), arrival_now()), MESSAGE)).code == 452
+    acceptance = queued.acceptance
+    assert (await complete(acceptance.open(CLIENT, envelope_of(SUPPORT), arrival_now()), MESSAGE)).code == 452
     await queued.attempts.stop()
     assert upstream_of(queued).transfers == []
 

@@ -119,19 +119,19 @@ async def test_what_a_login_refusal_said_is_for_the_log_not_for_the_client(make_
     ],
 )
 async def test_mail_is_judged_by_its_sender(make_bench: Maker, sender: str | None, said: str | None) -> None:
-    reply = make_bench().desk.check_sender(CLIENT, envelope_of(sender))
+    reply = make_bench().acceptance.check_sender(CLIENT, envelope_of(sender))
     assert (str(reply) if reply else None) == said
 
 
 async def test_a_client_sends_only_as_what_it_may_and_a_stranger_not_at_all(make_bench: Maker) -> None:
-    desk = make_bench().desk
+    acceptance = make_bench().acceptance
     app = Client("app", "127.0.0.1", ("billing",), is_trusted=True)
     stranger = Client("192.0.2.1", "192.0.2.1", (), is_trusted=False)
-    refusal = desk.check_sender(app, envelope_of("support@acmejets.example"))
+    refusal = acceptance.check_sender(app, envelope_of("support@acmejets.example"))
     assert str(refusal) == "550 5.7.1 <support@acmejets.example>: app may not send as this address"
-    assert desk.check_sender(app, envelope_of("billing@acmejets.example")) is None
+    assert acceptance.check_sender(app, envelope_of("billing@acmejets.example")) is None
     for sender in ("support@acmejets.example", None):
-        assert str(desk.check_sender(stranger, envelope_of(sender))) == "530 5.7.0 Authentication required"
+        assert str(acceptance.check_sender(stranger, envelope_of(sender))) == "530 5.7.0 Authentication required"
 
 
 async def test_a_null_sender_is_routed_by_from_and_stays_null(make_bench: Maker) -> None:
@@ -175,7 +175,7 @@ async def test_all_recipients_or_none(make_bench: Maker) -> None:
 
 async def test_a_client_that_leaves_before_the_final_dot_ends_the_attempt(make_bench: Maker) -> None:
     bench = make_bench(FakeUpstream(gate=asyncio.Event()))
-    submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
+    submission = bench.acceptance.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
     task = asyncio.create_task(complete(submission, MESSAGE))
     await bench.upstream.began.wait()
     submission.client_left()
@@ -187,7 +187,7 @@ async def test_a_client_that_leaves_before_the_final_dot_ends_the_attempt(make_b
 async def test_after_the_final_dot_the_outcome_is_recorded_even_without_a_client(make_bench: Maker) -> None:
     gate = asyncio.Event()
     bench = make_bench(FakeUpstream(gate=gate, stops_after_dot=True), direct_patience=0.01)
-    submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
+    submission = bench.acceptance.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
     task = asyncio.create_task(complete(submission, MESSAGE))
     await bench.upstream.began.wait()
     submission.client_left()
@@ -213,8 +213,8 @@ async def test_the_history_says_when_the_server_took_a_message(make_bench: Maker
     taken = datetime.now(UTC)
     gate.set()
     assert (await sending).code == 250
-    await bench.desk.history.flush()
-    (message,) = await bench.desk.attempts.recorder.queue.search(limit=2)
+    await bench.acceptance.history.flush()
+    (message,) = await bench.acceptance.attempts.recorder.queue.search(limit=2)
     assert message.delivered is not None
     assert message.created <= taken <= message.delivered <= datetime.now(UTC)
 
@@ -223,8 +223,8 @@ async def test_a_client_that_leaves_while_its_message_is_being_stored_leaves_non
     """Its patience is over and it will have its 250, so the delivery goes on: nobody else would end it."""
     gate = asyncio.Event()
     bench = make_bench(FakeUpstream(gate=gate), mode=Mode.AUTO, patience=0.01)
-    queue = bench.desk.attempts.recorder.queue
-    submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
+    queue = bench.acceptance.attempts.recorder.queue
+    submission = bench.acceptance.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
     add = queue.add
 
     async def add_late(*news: NewMessage) -> None:
@@ -235,7 +235,7 @@ async def test_a_client_that_leaves_while_its_message_is_being_stored_leaves_non
         patch.setattr(queue, "add", add_late)
         assert (await complete(submission, MESSAGE)).code == 250
     gate.set()
-    await bench.desk.attempts.stop()
+    await bench.acceptance.attempts.stop()
     assert not bench.upstream.was_cancelled
     assert await queue.counts() == {}
     (message,) = await queue.search(limit=2)
@@ -245,7 +245,7 @@ async def test_a_client_that_leaves_while_its_message_is_being_stored_leaves_non
 async def test_a_service_that_stops_does_not_cut_a_hand_over(make_bench: Maker) -> None:
     gate = asyncio.Event()
     bench = make_bench(FakeUpstream(gate=gate))
-    submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
+    submission = bench.acceptance.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
     task = asyncio.create_task(complete(submission, MESSAGE))
     await bench.upstream.began.wait()
     task.cancel()

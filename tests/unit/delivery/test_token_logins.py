@@ -48,7 +48,7 @@ class Server:
         self.outcomes = [ACCEPTED]
         self.given: list[str] = []
 
-    def run_ahead(self, transfer: Transfer) -> None:
+    def begin_cut_through(self, transfer: Transfer) -> None:
         raise AssertionError
 
     async def deliver(self, transfer: Transfer, progress: Progress) -> Outcome:

@@ -3,7 +3,7 @@
 import pytest
 
 from relay.listener import replies
-from relay.listener.receiving import Intake, Memory
+from relay.listener.receiving import Memory, MessageReceiver
 from relay.listener.session_limits import Flow, LeastRate, SessionLimits
 from relay.mail.content import ContentRefused
 from tests.dialogs.listener.listener_kit import MAIL, RCPT, TEXT, RawClient, door, within
@@ -18,13 +18,13 @@ class Clock:
         return self.now
 
 
-def intake(memory: Memory, largest: int = 1000, clock: Clock | None = None) -> Intake:
-    return Intake(largest, memory, Flow(LeastRate(), 0.0), clock or Clock())
+def receiver(memory: Memory, largest: int = 1000, clock: Clock | None = None) -> MessageReceiver:
+    return MessageReceiver(largest, memory, Flow(LeastRate(), 0.0), clock or Clock())
 
 
 async def test_what_a_message_takes_is_free_again_after_it() -> None:
     memory = Memory(100)
-    with intake(memory) as message:
+    with receiver(memory) as message:
         message.feed(TEXT)
         assert memory.free == 100 - len(TEXT)
         assert b"".join((await message.finish()).chunks()) == TEXT
@@ -37,7 +37,7 @@ async def test_what_a_message_takes_is_free_again_after_it() -> None:
 )
 async def test_a_message_that_does_not_fit_keeps_nothing(largest: int, free: int, refusal: object) -> None:
     memory = Memory(free)
-    with intake(memory, largest) as message:
+    with receiver(memory, largest) as message:
         message.feed(TEXT)
         message.feed(TEXT)
         assert message.refusal == refusal
@@ -52,7 +52,7 @@ async def test_a_message_that_does_not_fit_keeps_nothing(largest: int, free: int
 
 def test_a_message_that_comes_too_slowly_ends_at_once() -> None:
     memory, clock = Memory(100), Clock()
-    with intake(memory, clock=clock) as message:
+    with receiver(memory, clock=clock) as message:
         message.feed(TEXT)
         clock.now = 61.0
         with pytest.raises(ContentRefused, match=r"421 4\.4\.2"):
@@ -67,10 +67,10 @@ async def test_messages_that_wait_for_their_answer_hold_their_memory(verb: str) 
         async with relay.client() as first, relay.client() as second:
             await first.begin(MAIL, SLOW)
             await first.send(*parts)
-            await within(relay.desk.begun.wait())
+            await within(relay.acceptance.begun.wait())
             await second.begin(MAIL, RCPT)
             assert (await _answer(second, verb, parts)).startswith("452 4.3.1 Too many messages are under way")
-            relay.desk.gate.set()
+            relay.acceptance.gate.set()
             assert (await _last(first, verb))[:3] == "250"
             assert [(await second.ask(part))[:3] for part in (b"RSET\r\n", MAIL, RCPT)] == ["250"] * 3
             assert (await _answer(second, verb, parts))[:3] == "250"

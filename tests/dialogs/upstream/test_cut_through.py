@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.mail.content import Content
 from relay.upstream import cut_through
-from relay.upstream.cut_through import Arriving, HeadStart
+from relay.upstream.cut_through import Arriving, CutThroughTransaction
 from relay.upstream.outcome import Outcome, Phase
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Progress, Transfer, pieces, pieces_as_they_come
@@ -73,13 +73,13 @@ class Way:
         self.body.chunks.append(octets)
         self.arriving.more()
 
-    def start(self) -> HeadStart:
-        head_start = self.out.run_ahead(self.begun)
-        assert head_start is not None
-        return head_start
+    def start(self) -> CutThroughTransaction:
+        sent_early = self.out.begin_cut_through(self.begun)
+        assert sent_early is not None
+        return sent_early
 
-    async def finish(self, head_start: HeadStart, progress: Progress | None = None) -> Outcome:
-        return await self.out.deliver(replace(self.whole, head_start=head_start), progress)
+    async def finish(self, sent_early: CutThroughTransaction, progress: Progress | None = None) -> Outcome:
+        return await self.out.deliver(replace(self.whole, cut_through=sent_early), progress)
 
     @property
     def raw(self) -> bytes:
@@ -99,14 +99,14 @@ async def way(request: pytest.FixtureRequest) -> AsyncIterator[Way]:
 
 async def test_it_ends_when_somebody_takes_it_on(way: Way) -> None:
     way.come(LINE * 2000)
-    head_start = way.start()
+    sent_early = way.start()
     await until(lambda: "DATA" in way.server.verbs[0][-1:])
     way.come(LINE * 3000)
     way.come(b"no end")
     await asyncio.sleep(0.05)
     assert not way.server.messages
     progress = Progress()
-    outcome = await way.finish(head_start, progress)
+    outcome = await way.finish(sent_early, progress)
     assert outcome.accepted
     assert (progress.phase, progress.final_dot_sent) == (Phase.FINAL, True)
     assert way.server.messages == [way.raw]
@@ -149,36 +149,36 @@ async def test_who_takes_it_on_may_cancel_before_the_dot(way: Way) -> None:
 @pytest.mark.parametrize("is_under_way", [False, True])
 async def test_what_is_abandoned_is_nobodys(way: Way, is_under_way: bool) -> None:
     way.come(LINE * 2000)
-    head_start = way.start()
+    sent_early = way.start()
     if is_under_way:
         await until(lambda: "DATA" in way.server.verbs[0][-1:])
-    head_start.abandon()
+    sent_early.abandon()
     await until(way.server.tasks[0].done)
     assert not way.server.messages
     assert not way.out.connections()
-    assert (await way.finish(head_start)).accepted  # who takes it on all the same hands it over anew
+    assert (await way.finish(sent_early)).accepted  # who takes it on all the same hands it over anew
     assert way.server.messages == [way.raw]
     assert len(way.server.lines) == 2
 
 
 async def test_abandoning_what_somebody_has_taken_on_does_nothing(way: Way) -> None:
     way.come(LINE)
-    head_start = way.start()
-    ending = asyncio.create_task(way.finish(head_start))
+    sent_early = way.start()
+    ending = asyncio.create_task(way.finish(sent_early))
     await asyncio.sleep(0)
-    head_start.abandon()
+    sent_early.abandon()
     assert (await ending).accepted
-    head_start.abandon()
+    sent_early.abandon()
     assert way.server.messages == [way.raw]
 
 
 async def test_a_client_that_pauses_for_long_keeps_no_connection(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cut_through, "LONGEST_PAUSE", 0.1)
     way.come(LINE)
-    head_start = way.start()
+    sent_early = way.start()
     await until(way.server.tasks[0].done)
     way.come(LINE)
-    assert (await way.finish(head_start)).accepted
+    assert (await way.finish(sent_early)).accepted
     assert way.server.messages == [way.raw]
 
 
@@ -189,8 +189,8 @@ async def test_a_client_that_pauses_for_long_keeps_no_connection(way: Way, monke
 )
 async def test_another_message_than_what_was_begun_goes_anew(way: Way, changes: dict[str, object]) -> None:
     way.come(LINE)
-    head_start = way.start()
-    other = replace(way.whole, head_start=head_start, **changes)  # type: ignore[arg-type]
+    sent_early = way.start()
+    other = replace(way.whole, cut_through=sent_early, **changes)  # type: ignore[arg-type]
     assert (await way.out.deliver(other)).accepted
     assert len(way.server.messages) == 1
     assert len(way.server.lines) == 2
@@ -200,9 +200,9 @@ async def test_another_message_than_what_was_begun_goes_anew(way: Way, changes: 
 async def test_what_a_server_says_on_the_way_it_says_again_to_the_whole_message(way: Way, verb: str) -> None:
     way.server.answers = {verb: [b"451 4.3.0 not now\r\n", b"550 5.7.1 never\r\n"]}
     way.come(LINE)
-    head_start = way.start()
-    await until(head_start.task.done)
-    outcome = await way.finish(head_start)
+    sent_early = way.start()
+    await until(sent_early.task.done)
+    outcome = await way.finish(sent_early)
     assert outcome.first_failure is not None
     assert outcome.first_failure.reply.code == 550
     assert not way.server.messages
@@ -251,9 +251,9 @@ async def test_a_message_larger_than_its_server_takes_has_no_dot() -> None:
 async def test_what_has_to_wait(offers: tuple[str, ...], settings: dict[str, object]) -> None:
     async with scripted(offers=offers) as server:
         way = Way(server, **settings)
-        assert way.out.run_ahead(way.begun) is None, "no connection is open"
+        assert way.out.begin_cut_through(way.begun) is None, "no connection is open"
         await way.warm_up()
-        assert way.out.run_ahead(way.begun) is None
+        assert way.out.begin_cut_through(way.begun) is None
         way.come(LINE)
         assert (await way.out.deliver(way.whole)).accepted
         assert len(server.lines) == 1
@@ -264,7 +264,7 @@ async def test_half_of_the_connections_are_left_to_others(way: Way) -> None:
     assert way.whole.server.max_connections == 4
     slow = [way.out.deliver(replace(way.whole, content=Content(HEADER))) for _ in range(3)]
     await asyncio.gather(*slow)
-    assert [way.out.run_ahead(way.begun) is not None for _ in range(3)] == [True, True, False]
+    assert [way.out.begin_cut_through(way.begun) is not None for _ in range(3)] == [True, True, False]
 
 
 @given(st.lists(st.lists(st.sampled_from([b"a\r\n", b".\r\n", b"..b", b"\r\n", b"x" * 9]), max_size=3), max_size=8))

@@ -1,4 +1,4 @@
-"""What the desk is told of a large message before it is whole."""
+"""What `Acceptance` is told of a large message before it is whole."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -7,12 +7,21 @@ from pathlib import Path
 import pytest
 
 from relay.directory.client import Client
-from relay.listener.receiving import CutThrough, Intake, Memory
+from relay.listener.receiving import CutThrough, Memory, MessageReceiver
 from relay.listener.session_limits import Flow, LeastRate
 from relay.mail.envelope import Envelope
 from relay.mail.trace import Arrival
 from relay.store.queue.spool import Spool
-from tests.dialogs.listener.listener_kit import MAIL, RCPT, SECONDS, FakeDesk, FakeSubmission, Handed, door, within
+from tests.dialogs.listener.listener_kit import (
+    MAIL,
+    RCPT,
+    SECONDS,
+    FakeAcceptance,
+    FakeSubmission,
+    Handed,
+    door,
+    within,
+)
 
 MIB = 1024 * 1024
 CLIENT, ENVELOPE = Client("127.0.0.1", "127.0.0.1", ("*",), is_trusted=True), Envelope(None, ())
@@ -32,29 +41,29 @@ class Opened:
     """Makes submissions, and keeps what they were told."""
 
     def __init__(self) -> None:
-        self.desk = FakeDesk()
+        self.acceptance = FakeAcceptance()
 
     def __call__(self) -> FakeSubmission:
-        return self.desk.open(CLIENT, ENVELOPE, ARRIVAL)
+        return self.acceptance.open(CLIENT, ENVELOPE, ARRIVAL)
 
     @property
     def handed(self) -> list[Handed]:
-        return self.desk.opened
+        return self.acceptance.opened
 
 
-def intake(folder: Path, clock: Clock, in_memory: int = 100_000) -> Intake:
+def receiver(folder: Path, clock: Clock, in_memory: int = 100_000) -> MessageReceiver:
     new_body = Spool(folder, in_memory).new_body
-    return Intake(100 * MIB, Memory(100 * MIB), Flow(LeastRate(), 0.0), clock, new_body)
+    return MessageReceiver(100 * MIB, Memory(100 * MIB), Flow(LeastRate(), 0.0), clock, new_body)
 
 
-async def feed(message: Intake, octets: bytes) -> None:
+async def feed(message: MessageReceiver, octets: bytes) -> None:
     message.feed(octets)
     await message.settle()
 
 
 async def test_a_large_message_is_foreseen_with_its_header_and_what_is_there(tmp_path: Path) -> None:
     clock, opened = Clock(), Opened()
-    message = intake(tmp_path, clock)
+    message = receiver(tmp_path, clock)
     with CutThrough(message, opened, clock) as foresight:
         await feed(message, HEAD + b"\r\n" + LINES)
         (handed,) = opened.handed
@@ -76,7 +85,7 @@ async def test_a_large_message_is_foreseen_with_its_header_and_what_is_there(tmp
 
 async def test_what_is_not_taken_is_abandoned(tmp_path: Path) -> None:
     clock, opened = Clock(), Opened()
-    message = intake(tmp_path, clock)
+    message = receiver(tmp_path, clock)
     with CutThrough(message, opened, clock):
         await feed(message, HEAD + b"\r\n" + LINES)
         assert not opened.handed[0].abandoned.is_set()
@@ -95,7 +104,7 @@ async def test_what_is_not_taken_is_abandoned(tmp_path: Path) -> None:
 )
 async def test_what_is_not_foreseen(tmp_path: Path, octets: bytes, seconds: float, in_memory: int) -> None:
     clock, opened = Clock(), Opened()
-    message = intake(tmp_path, clock, in_memory)
+    message = receiver(tmp_path, clock, in_memory)
     with CutThrough(message, opened, clock) as foresight:
         clock.now = seconds
         await feed(message, octets)
@@ -108,7 +117,7 @@ async def test_what_is_not_foreseen(tmp_path: Path, octets: bytes, seconds: floa
 async def test_a_slow_client_is_slow_for_good(tmp_path: Path) -> None:
     """A message that would go ahead near its end has nothing left to gain."""
     clock, opened = Clock(), Opened()
-    message = intake(tmp_path, clock)
+    message = receiver(tmp_path, clock)
     with CutThrough(message, opened, clock):
         clock.now = 1.5
         for _ in range(5):
@@ -123,15 +132,15 @@ async def test_a_session_completes_or_abandons_what_it_foresaw(tmp_path: Path, e
             await client.begin(MAIL, RCPT, b"DATA\r\n")
             await client.send(HEAD + b"\r\n" + LINES)
             async with asyncio.timeout(SECONDS):
-                while not (relay.desk.opened and relay.desk.opened[0].foreseen):  # noqa: ASYNC110  it knows no event
+                while not (relay.acceptance.opened and relay.acceptance.opened[0].foreseen):  # noqa: ASYNC110  it knows no event
                     await asyncio.sleep(0.01)
             await client.send(end)
             if end:
                 assert (await client.reply())[:3] == ("250" if end == b".\r\n" else "554")
-        (handed,) = relay.desk.opened
+        (handed,) = relay.acceptance.opened
         if end == b".\r\n":
             assert handed.content == HEAD + b"\r\n" + LINES
             assert not handed.abandoned.is_set()
         else:
             await within(handed.abandoned.wait())
-            assert not relay.desk.messages
+            assert not relay.acceptance.messages
