@@ -165,6 +165,7 @@ MODES = ("auto", "direct", "queued")
 STATES = ("queued", "sending", "unknown", "held", "delivered", "failed", "removed")
 ROLES = ("administrator", "viewer")
 _WORDS: Mapping[str, tuple[str, ...]] = {
+    "kind": ("smtp", "msgraph", "gmail"),
     "security": SECURITIES,
     "auth": AUTHS,
     "mode": MODES,

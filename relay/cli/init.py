@@ -264,9 +264,12 @@ def _check_so_far(first: FirstEntries) -> None:
     """Look at the server as far as it is known. Raises Faults."""
     from relay.directory.rules.validation import parse_directory
 
-    values = {"host": "localhost", **first.server_values()}
+    values = first.server_values()
     if first.preset is not None:
-        values = first.preset.fill({**values, "host": first.host or first.preset.host})
+        form = {"host": first.host or first.preset.host_form} if first.preset.host_form else {}
+        values = first.preset.fill({**values, **form})
+    else:
+        values = {"host": "localhost", **values}
     parse_directory({"default_server": first.server, "servers": {first.server: values}})
 
 

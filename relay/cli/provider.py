@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from typer import Option
 
 from relay.cli import complete
+from relay.cli.ask import ask
 from relay.cli.output import TableRows, print_json
 from relay.cli.shared import AsJson, command, noun
 from relay.config.units import format_size
@@ -54,6 +55,20 @@ def oauth_values(client_id: str | None, tenant: str | None) -> dict[str, Any]:
     """Return what the options for OAuth say as values of a server."""
     oauth = {key: value for key, value in {"client_id": client_id, "tenant": tenant}.items() if value}
     return {"oauth": oauth} if oauth else {}
+
+
+def is_api(provider: str | None) -> bool:
+    """Whether a provider takes mail by an API. Raises Refused for an unknown one."""
+    return provider is not None and "kind" in preset_of(provider).values
+
+
+def ask_for_app(username: str | None, client_id: str | None, tenant: str | None) -> tuple[str, str, str]:
+    """Return as whom an app sends at Microsoft, and which app it is; a person is asked for what is missing."""
+    return (
+        username or ask("The mailbox that sends (its user name)"),
+        client_id or ask("The client id of the app that you registered there"),
+        tenant or ask("The tenant: the id or a domain of your organisation there"),
+    )
 
 
 def preset_of(provider: str) -> "Preset":

@@ -9,7 +9,7 @@ from typer import Context, Exit, Option
 from relay.cli import complete
 from relay.cli.ask import ask_yes, is_person, read_password
 from relay.cli.output import count, print_json, print_record, print_table, words
-from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values, preset_of
+from relay.cli.provider import AUTH, ClientId, Provider, Tenant, ask_for_app, is_api, oauth_values, preset_of
 from relay.cli.session import Session, WrongUsage
 from relay.cli.shared import (
     AsJson,
@@ -62,6 +62,9 @@ def add(
     if host is None and provider is None:
         raise WrongUsage("give --host HOST or --provider P\nTry: relay server add --help")
     password = read_password(f"server {name}", from_stdin=True) if password_stdin else None
+    is_asked = is_person() and is_api(provider)
+    if is_asked:
+        username, client_id, tenant = ask_for_app(username, client_id, tenant)
     given = {
         "host": host,
         "security": security,
@@ -91,6 +94,8 @@ def add(
     if record["oauth"] is not None and not record["oauth"]["client_id"]:
         way = context.obj.hint(f"relay server set {name} oauth.client_id=ID")
         print(f"register an app at the provider, and set its id with: {way}")
+    if is_asked:
+        return _make_ready(context.obj, name, record["username"])
     if record["auth"] == "oauth2" and record["username"] and not record["password_set"]:
         print(f"let it log in with: {context.obj.hint(f'relay server authorize {name}')}")
     return None
@@ -227,6 +232,17 @@ def try_out(
 
 
 register_authorize(app, "server", "acmejets")
+
+
+def _make_ready(session: Session, name: str, username: str) -> None:
+    """Take the secret of a new server's app, and look whether it lets us in; nothing is sent."""
+    if not ask_yes("Does the app have a client secret (no: a certificate)", default=True):
+        way = session.hint(f"relay server set {name} oauth.key_file=PATH")
+        return print(f"name the file with its certificate and private key: {way}")
+    secret = read_password(f"the app of server {name} (its client secret)", from_stdin=False)
+    session.run("server.client_secret", name=name, secret=secret)
+    is_good = show_test(session, "server.test", as_json=False, name=name, to=username, send=False)
+    raise Exit(0 if is_good else 1)
 
 
 def _print_entered_anew(session: Session, name: str) -> None:

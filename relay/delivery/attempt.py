@@ -405,7 +405,7 @@ class Attempts:
             attempt.secret_version = await self.secret_version(route) or ""
             raise
         attempt.secret_version = secret.version if secret else ""
-        return prepared.transfer(submitted.envelope, secret, is_repeat=message.attempts > 0)
+        return prepared.transfer(submitted.envelope, secret, since=message.created if message.attempts else None)
 
     def _pinned(self, message: StoredMessage, sender: Address | None) -> Route:
         """Return the route of the profile that the message is pinned to. Raises Refused where that is gone."""

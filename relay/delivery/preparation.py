@@ -66,7 +66,7 @@ class Prepared:
         return self.outgoing.kept
 
     def transfer(
-        self, envelope: Envelope, secret: Secret | None, *, all_or_none: bool = False, is_repeat: bool = False
+        self, envelope: Envelope, secret: Secret | None, *, all_or_none: bool = False, since: datetime | None = None
     ) -> Transfer:
         """Return what the upstream is given for the recipients of this envelope."""
         route = self.route
@@ -82,7 +82,7 @@ class Prepared:
             ret=envelope.ret,
             envid=envelope.envid,
             require_tls=_require_tls(envelope) if envelope.require_tls else RequireTls.NO,
-            is_repeat=is_repeat,
+            since=since,
         )
 
 

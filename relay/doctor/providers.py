@@ -57,7 +57,7 @@ PROVIDERS: tuple[MailProvider, ...] = (
     # rewritten to the account unless it is a verified alias: decke/smtprelay#147.
     MailProvider(
         name="Google",
-        hosts=("smtp.gmail.com", "smtp-relay.gmail.com"),
+        hosts=("smtp.gmail.com", "smtp-relay.gmail.com", "gmail.googleapis.com"),
         spf_include="_spf.google.com",
         selectors=("google",),
         checks_late=True,
@@ -71,7 +71,7 @@ PROVIDERS: tuple[MailProvider, ...] = (
     # gophish#2900; a shared mailbox with the delegate's login: nextcloud/mail#13667.
     MailProvider(
         name="Microsoft 365",
-        hosts=("smtp.office365.com", "smtp-mail.outlook.com"),
+        hosts=("smtp.office365.com", "smtp-mail.outlook.com", "graph.microsoft.com"),
         spf_include="spf.protection.outlook.com",
         selectors=("selector1", "selector2"),
         checks_late=True,

@@ -6,8 +6,9 @@ RSET takes them back (RFC 5321 section 4.1.1.5).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-from relay.directory.model import Account, Auth, Meaning, Security, Server
+from relay.directory.model import Account, Auth, Kind, Meaning, Security, Server
 from relay.directory.rules.servers import is_loopback
 from relay.doctor.finding import Check, Finding, bad, good, warn
 from relay.doctor.providers import MailProvider, provider_of, send_as_advice
@@ -90,6 +91,8 @@ async def examine(
     timeouts: Timeouts = _TIMEOUTS,
 ) -> Examination:
     """Examine a server, and ask about addresses of ours. Raises nothing but CancelledError."""
+    if server.kind is not Kind.SMTP:
+        return await _examine_api(server, account, secret, senders)
     seen = _Seen()
     connection = Connection(server, hello=domain_key(hello), timeouts=timeouts, contexts=Contexts())
     try:
@@ -116,6 +119,17 @@ async def examine(
     finally:
         connection.abort()
     return seen.examination(connection)
+
+
+async def _examine_api(
+    server: Server, account: Account, secret: Secret | None, senders: Iterable[Address]
+) -> Examination:
+    from relay.upstream.http.probe import examine_api  # noqa: PLC0415  0.2 s, for the few that need it
+
+    seen = await examine_api(server, account, secret, senders)
+    certificate = _parsed(seen.certificate) if seen.certificate is not None else None
+    mechanism = "an access token" if seen.has_logged_in else ""
+    return Examination(seen.failure, seen.tls, certificate, mechanism, tuple(seen.asked), seen.refused)
 
 
 async def _get_in(connection: Connection, account: Account, secret: Secret | None, seen: _Seen) -> None:
@@ -216,7 +230,9 @@ def _lost(failure: Failure) -> Finding:
 
 def _late_judge(server: Server, sender: Address, username: str) -> MailProvider | None:
     """Return the provider, where it refuses addresses later than at RCPT, and this is not the account's own."""
-    provider = provider_of(server.effective_host)
+    provider = provider_of(urlsplit(server.kind.api_url).hostname or server.effective_host)
+    if server.kind is Kind.GMAIL:  # it was asked for the address
+        return None
     return provider if provider and provider.checks_late and not _is_own(sender, username) else None
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
-from relay.directory.model import Account, Auth, Security, Server
+from relay.directory.model import Account, Auth, Kind, Security, Server
 from relay.mail.address import Address, domain_key
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
@@ -18,10 +18,10 @@ from relay.secrets.secret import Secret
 from relay.upstream.connection import Connection
 from relay.upstream.dial import Contexts
 from relay.upstream.dialog import data, mail, rcpt
-from relay.upstream.outcome import Failed, Failure, Phase
+from relay.upstream.outcome import Failed, Failure, Phase, Tls
 from relay.upstream.transaction import Timeouts, Transfer
 
-_STEPS = {
+STEPS = {
     Phase.RESOLVE: "resolve",
     Phase.CONNECT: "connect",
     Phase.STARTTLS: "tls",
@@ -88,6 +88,12 @@ async def probe(
     Without a recipient it ends after the login. Without content it ends after RCPT and takes both back by RSET: nothing
     is sent. A connection of its own, closed at the end whatever happens.
     """
+    if server.kind is not Kind.SMTP:
+        from relay.upstream.http.probe import probe_api  # noqa: PLC0415  0.2 s, for the few that need it
+
+        async for step in probe_api(server, account, secret, sender, recipient, content):
+            yield step
+        return
     connection = Connection(
         server,
         hello=domain_key(hello),
@@ -105,7 +111,7 @@ async def probe(
             yield step
         await connection.close()
     except Failed as failed:
-        yield Step(_STEPS[failed.failure.phase], ok=False, detail=_words(failed.failure), failure=failed.failure)
+        yield Step(STEPS[failed.failure.phase], ok=False, detail=words_of(failed.failure), failure=failed.failure)
     finally:
         connection.abort()
 
@@ -117,7 +123,7 @@ async def _reach(connection: Connection, transfer: Transfer) -> AsyncGenerator[S
     yield Step("connect", ok=True, detail=f"connected to {await connection.connect(endpoints)}")
     await connection.begin()
     if server.security is not Security.NONE:
-        yield Step("tls", ok=True, detail=_tls_words(connection))
+        yield Step("tls", ok=True, detail=tls_words(connection.tls, connection.certificate, server))
     await connection.hello()
     yield Step("ehlo", ok=True, detail=_offer_words(connection))
     if server.auth is not Auth.NONE:
@@ -139,8 +145,8 @@ async def _hand_over(connection: Connection, transfer: Transfer, *, send: bool) 
         await connection.ask(Phase.RCPT, b"RSET")
 
 
-def _tls_words(connection: Connection) -> str:
-    tls, der = connection.tls, connection.certificate
+def tls_words(tls: Tls | None, der: bytes | None, server: Server) -> str:
+    """Return how a connection is encrypted, and what is to be known of the certificate in DER."""
     if tls is None or der is None:
         return "encrypted"
     try:
@@ -149,7 +155,7 @@ def _tls_words(connection: Connection) -> str:
         return f"{tls.version}, {tls.cipher}; its certificate cannot be read: {error}"
     days = certificate.days_left()
     when = f"valid for {days} more days" if days >= 0 else f"expired {-days} days ago"
-    checked = "" if connection.server.verify_tls else " (not checked: verify_tls = false)"
+    checked = "" if server.verify_tls else " (not checked: verify_tls = false)"
     return f"{tls.version}, {tls.cipher}; certificate of {certificate.subject} by {certificate.issuer}, {when}{checked}"
 
 
@@ -163,7 +169,7 @@ def _offer_words(connection: Connection) -> str:
     return clean_text(", ".join(words)) or "no extensions"
 
 
-def _words(failure: Failure) -> str:
+def words_of(failure: Failure) -> str:
     """The server's words where it said something, else ours with the reason."""
     if failure.from_server or not failure.detail:
         return str(failure.reply)

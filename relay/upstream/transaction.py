@@ -7,6 +7,7 @@ canonical by its own; stuffing looks across the borders of chunks, so that no li
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol, TypeAlias
 
@@ -107,7 +108,7 @@ class Transfer:
     MAIL (RFC 3461); they and what the recipients carry of it are told to a server that has DSN. `require_tls` is about
     the way behind that server; the way to it is always as the server's own settings say. `cut_through` has begun to
     hand it over already; with `arriving` it is such a beginning, `content` is without its body, and all or none get it.
-    `is_repeat`: an attempt was made before, so that a server that can be asked for the message may have it already.
+    `since`: when it came, where an attempt was made before, so that a server that can be asked may have it already.
     """
 
     server: Server
@@ -123,7 +124,7 @@ class Transfer:
     require_tls: RequireTls = RequireTls.NO
     arriving: Coming | None = None
     cut_through: BegunTransaction | None = None
-    is_repeat: bool = False
+    since: datetime | None = None
 
 
 @dataclass(slots=True)

@@ -78,6 +78,8 @@ POINTS: Mapping[str, Point] = {
     "before the dot": _before("relay.upstream.transaction:Progress.note_final_dot"),
     "dot answered": _before("relay.upstream.protocol:Link.data_received", _is_answer_to_dot),
     "answer read": _after("relay.upstream.dialog:_send"),
+    "answered by an API": _before("relay.upstream.http.client:_read"),
+    "sent by an API": _after("relay.upstream.http.graph:Graph.send"),
     "before the outcome": _before("relay.delivery.recorder:Recorder.write_down"),
     "in the settlement": _after("relay.store.queue.writes:delete_content"),
     "report not committed": _after("relay.store.queue.writes:insert_messages", _has_report),

@@ -12,6 +12,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -37,6 +38,7 @@ class Item:
     message_id: str
     attachments: dict[str, bytes] = field(default_factory=dict)
     at: float = 0.0
+    sent: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def recipients(self) -> list[str]:
@@ -47,7 +49,8 @@ class Item:
     def as_json(self) -> dict[str, Any]:
         """The item as Graph shows it."""
         lists = {key: [{"emailAddress": {"address": one}} for one in named] for key, named in self.fields.items()}
-        return {"id": self.id, "internetMessageId": self.message_id, **lists}
+        sent = self.sent.isoformat().replace("+00:00", "Z")
+        return {"id": self.id, "internetMessageId": self.message_id, "sentDateTime": sent, **lists}
 
 
 @dataclass(slots=True)
@@ -70,7 +73,9 @@ class GraphServer:
     nothing until the client leaves.
     """
 
-    mailboxes: set[str] = field(default_factory=lambda: {"support@acme.example", "house@acme.example"})
+    mailboxes: set[str] = field(
+        default_factory=lambda: {f"{name}@acme.example" for name in ("support", "house", "mailer")}
+    )
     tokens: dict[str, str] = field(default_factory=lambda: {"good-token": "*"})
     may_read: bool = True
     moods: list[str] = field(default_factory=list)

@@ -22,6 +22,7 @@ from relay.directory.model import (
     Application,
     Auth,
     Incoming,
+    Kind,
     OAuthClient,
     Profile,
     ProfileKind,
@@ -109,7 +110,10 @@ def _describe_servers(parts: Parts) -> Describe:
             "password_for_another": parts.secrets.is_set_for_another(ref),
             "client_secret_set": parts.vault.is_for(client_owner(server.name), client_bound_to(server)),
             "last_test": parts.tests.record(server),
-            "follows": [key for key in _FOLLOWING if not getattr(server, key)],
+            "follows": [
+                *(key for key in _FOLLOWING if not getattr(server, key)),
+                *([] if server.kind is Kind.SMTP else ["security"]),
+            ],
             "version": version_of(server),
         }
         return shown | _rest(server, shown)

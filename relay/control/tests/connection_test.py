@@ -12,7 +12,7 @@ from relay.control.tests.last_tests import Steps
 from relay.control.tests.results import StepRecord
 from relay.control.tests.round_trip import RoundTrip, probe_message
 from relay.directory.kinds import AGENT, CHANNEL, SERVER, EntryKind
-from relay.directory.model import Account, Meaning, Profile, Server
+from relay.directory.model import Account, Kind, Meaning, Profile, Server
 from relay.directory.routing import Route
 from relay.doctor.providers import send_as_advice
 from relay.doctor.server import may_send_as
@@ -146,7 +146,7 @@ async def probe_steps(
     async for step in probe(server, account, secret, hello=hello, sender=sender, recipient=recipient, content=content):
         is_good = step.ok
         yield _record(replace(step, detail=lack) if lack and _is_failed_login(step) else step, server)
-    if is_good and content is None:
+    if is_good and content is None and server.kind is Kind.SMTP:  # an API has said so at MAIL
         yield StepRecord("send-as", True, may_send_as(server, sender, account.username))
 
 

@@ -25,7 +25,7 @@ _SOURCES = ("file:", "env:", "credential:", "command:")
 _PROVIDERS: Mapping[Kind, str] = MappingProxyType({Kind.MSGRAPH: "microsoft", Kind.GMAIL: "google"})
 _SERVER_DEFAULTS: Mapping[str, Any] = MappingProxyType({field.name: field.default for field in fields(Server)})
 # What can be written and does not work yet.
-_UNBUILT_KINDS = frozenset({Kind.MSGRAPH, Kind.GMAIL})
+_UNBUILT_KINDS = frozenset({Kind.GMAIL})
 _URLS = ("authorize_url", "token_url", "device_url")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 # Names that stand for whoever logs in. An application that logs in as itself has one organisation.
@@ -268,7 +268,7 @@ def _microsoft(client: OAuthClient) -> Findings:
             yield "tenant", "only Microsoft has tenants; remove it"
     elif client.tenant and not _TENANT.fullmatch(client.tenant):
         yield "tenant", "it is no tenant; write its id or one of its domains"
-    elif client.flow == "client_credentials" and client.tenant in _NO_ORGANISATION:
+    elif client.client_id and client.flow == "client_credentials" and client.tenant in _NO_ORGANISATION:
         yield "tenant", 'flow = "client_credentials" needs it; write the id or a domain of your organisation'
 
 

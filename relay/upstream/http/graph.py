@@ -9,6 +9,7 @@ sends as the identity, which is the person's own mailbox or a shared one.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -41,18 +42,20 @@ class Graph:
         answer = good(await client.send(url, mailbox.token, job.progress, pieces, size, _MIME), mailbox, has_sent=True)
         return accepted("Microsoft Graph", answer)
 
-    async def has(self, client: ApiClient, job: Job) -> bool:
+    async def has(self, client: ApiClient, job: Job, since: datetime) -> bool:
         """Look in Sent Items for the Message-ID, and whether all recipients stand there."""
         mailbox, message = job.mailbox, job.message
         if not message.message_id:
             return False
         quoted = message.message_id.replace("'", "''")
         wanted = quote(f"internetMessageId eq '{quoted}'")
-        query = f"$filter={wanted}&$select={','.join(_RECIPIENTS)}"
+        query = f"$filter={wanted}&$select=sentDateTime,{','.join(_RECIPIENTS)}"
         url = f"{path_of(mailbox)}/mailFolders/sentitems/messages?{query}"
         said = good(await client.ask("GET", url, mailbox.token), mailbox).said or {}
         found = said.get("value")
-        return isinstance(found, list) and any(message.recipients <= _recipients(each) for each in found)
+        return isinstance(found, list) and any(
+            message.recipients <= _recipients(each) and _is_since(each, since) for each in found
+        )
 
     async def look(self, client: ApiClient, mailbox: Mailbox) -> str:
         """Look at the mailbox's Sent Items, which an app that may only send is not allowed to see."""
@@ -81,6 +84,15 @@ def mailbox_of(mailbox: Mailbox) -> str:
 def path_of(mailbox: Mailbox) -> str:
     """Return the URL of the user."""
     return f"{mailbox.server.effective_api_url}/users/{quote(mailbox_of(mailbox))}"
+
+
+def _is_since(sent: Any, since: datetime) -> bool:
+    """Whether a message in Sent Items was sent since then; one whose time cannot be read may be."""
+    text = sent.get("sentDateTime") if isinstance(sent, dict) else None
+    try:
+        return datetime.fromisoformat(str(text)) >= since
+    except (ValueError, TypeError):
+        return True
 
 
 def _recipients(sent: Any) -> frozenset[str]:

@@ -27,6 +27,9 @@ _MIME: Mapping[str, str] = MappingProxyType({"Content-Type": "text/plain"})
 _TOO_LARGE = Reply(
     552, "5.3.4", "The message is larger than one request to Microsoft Graph, and has no attachments to upload apart"
 )
+_NO_DRAFTS = Reply(
+    552, "5.3.4", "The message is larger than one request to Microsoft Graph, and the account may not write drafts"
+)
 _cleaning: set[asyncio.Task[None]] = set()
 
 
@@ -128,7 +131,10 @@ class Drafts:
             good(answer, self._mailbox)
 
     async def _ask(self, method: str, url: str, **request: Any) -> Any:
-        return good(await self._client.ask(method, url, self._mailbox.token, **request), self._mailbox)
+        answer = await self._client.ask(method, url, self._mailbox.token, **request)
+        if answer.status == 403:  # smaller ones may leave: it says nothing about the account
+            raise Failed(own_failure(Phase.CONTENT, _NO_DRAFTS, Meaning.REFUSED, answer.text))
+        return good(answer, self._mailbox)
 
 
 def _text(said: Any, key: str) -> str:

@@ -1,6 +1,7 @@
 """What an API is asked to do with one message, and the port that every API is behind."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from relay.directory.model import Server
@@ -38,8 +39,11 @@ class Api(Protocol):
     async def send(self, client: ApiClient, job: Job) -> Reply:
         """Hand a message over for all its recipients, and return what was answered."""
 
-    async def has(self, client: ApiClient, job: Job) -> bool:
-        """Whether the provider has sent this message already, for all these recipients."""
+    async def has(self, client: ApiClient, job: Job, since: datetime) -> bool:
+        """Whether the provider has sent this message for all these recipients, since then.
+
+        Programs use a Message-ID again: what was sent before a message came is another one.
+        """
 
     async def look(self, client: ApiClient, mailbox: Mailbox) -> str:
         """Look whether the token is good and the mailbox there; return what that tells, in a sentence."""

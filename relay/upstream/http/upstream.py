@@ -11,11 +11,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from relay import log
 from relay.directory.model import Account, Kind, Meaning, Server
 from relay.mail.reply import Reply
+from relay.system.clock import utc_now
 from relay.upstream.connections import Slots
 from relay.upstream.dial import Contexts
 from relay.upstream.http.client import ApiClient
@@ -27,7 +29,8 @@ from relay.upstream.transaction import Progress, Timeouts, Transfer
 
 APIS: Mapping[Kind, Api] = MappingProxyType({Kind.MSGRAPH: Graph()})
 _ASKING_SECONDS = 30.0
-_NO_TOKEN = Reply(535, "5.7.8", "There is no access token for this account")
+_SKEW = timedelta(minutes=1)  # by how much the provider's clock may be behind ours
+NO_TOKEN = Reply(535, "5.7.8", "There is no access token for this account")
 
 
 @dataclass(slots=True)
@@ -87,9 +90,9 @@ class ApiUpstream:
             await asyncio.wait(set(self._closing))
 
     async def _hand_over(self, client: ApiClient, transfer: Transfer, progress: Progress) -> Reply:
-        api, job = APIS[transfer.server.kind], _job(transfer, progress)
+        api, job, began = APIS[transfer.server.kind], job_of(transfer, progress), utc_now()
         progress.phase = Phase.MAIL
-        if transfer.is_repeat and await _has(api, client, job):
+        if transfer.since is not None and await _has(api, client, job, transfer.since - _SKEW):
             return _FOUND
         await progress.note_mail()
         try:
@@ -97,7 +100,7 @@ class ApiUpstream:
         except Failed as failed:
             if failed.failure.phase is not Phase.FINAL or failed.failure.meaning is not Meaning.UNKNOWN:
                 raise
-            if await _was_sent(api, client, job, failed.failure):
+            if await _was_sent(api, client, job, began - _SKEW, failed.failure):
                 return _FOUND
             raise
 
@@ -160,21 +163,22 @@ class ApiUpstream:
 _FOUND = Reply.of_upstream(250, "2.0.0 sent already: the provider has it among the messages that were sent")
 
 
-def _job(transfer: Transfer, progress: Progress) -> Job:
+def job_of(transfer: Transfer, progress: Progress) -> Job:
+    """Return what an API is asked to do with a transfer. Raises Failed for what it cannot be told."""
     if transfer.secret is None:
-        raise Failed(own_failure(Phase.LOGIN, _NO_TOKEN, Meaning.LOGIN_REFUSED))
+        raise Failed(own_failure(Phase.LOGIN, NO_TOKEN, Meaning.LOGIN_REFUSED))
     assert transfer.sender is not None  # Server.takes_null_sender
     mailbox = Mailbox(transfer.server, transfer.account.username, transfer.sender, transfer.secret.value)
     return Job(mailbox, ApiMessage.of(transfer), progress)
 
 
-async def _has(api: Api, client: ApiClient, job: Job) -> bool:
+async def _has(api: Api, client: ApiClient, job: Job, since: datetime) -> bool:
     """Whether the provider has sent the message in an attempt before. Raises Failed where it cannot be asked now.
 
     Where the token may not look, or is refused, sending is what tells more: docs/guarantees.md says what follows.
     """
     try:
-        return await api.has(client, job)
+        return await api.has(client, job, since)
     except Failed as failed:
         if failed.failure.from_server and failed.failure.meaning in {Meaning.LOGIN_REFUSED, Meaning.IDENTITY_REFUSED}:
             log.warned(
@@ -186,11 +190,11 @@ async def _has(api: Api, client: ApiClient, job: Job) -> bool:
         raise
 
 
-async def _was_sent(api: Api, client: ApiClient, job: Job, lost: Failure) -> bool:
+async def _was_sent(api: Api, client: ApiClient, job: Job, since: datetime, lost: Failure) -> bool:
     """Ask at once after a lost answer. Where that brings nothing, the next attempt asks again."""
     try:
         async with asyncio.timeout(_ASKING_SECONDS):
-            return await api.has(client, job)
+            return await api.has(client, job, since)
     except (Failed, TimeoutError):
         log.warned(
             "an answer was lost, and the provider does not say more", server=job.mailbox.server.name, why=lost.why

@@ -13,6 +13,10 @@ from relay.web.pages.mailbox_fields import mailbox_group
 _TECHNICAL: Mapping[str, str] = MappingProxyType({"autocapitalize": "none", "spellcheck": "false"})
 PORTS: Mapping[str, int] = MappingProxyType({security.value: security.port for security in Security})
 
+_KINDS = (
+    Choice("smtp", "SMTP", "By a mail server, as nearly all."),
+    Choice("msgraph", "Microsoft Graph", "Microsoft 365 by HTTPS, without SMTP; needs OAuth, and no name and port."),
+)
 SECURITIES = (
     Choice("starttls", "STARTTLS", "Begins readable and is encrypted before anything is said; port 587."),
     Choice("tls", "TLS", "Encrypted from the first byte; port 465."),
@@ -54,7 +58,7 @@ def server_groups(
         Group("Use", _use(record, followed)),
         _tls_group(),
         _limits_group(),
-        Group("Advanced", (_CHUNKING,), is_folded=True),
+        Group("Advanced", (_CHUNKING, _API_URL), is_folded=True),
         _oauth_group(record),
         mailbox_group(record, "Where mail to the server's address arrives: for mail that comes back."),
     )
@@ -64,7 +68,7 @@ def preset_texts(preset: Record) -> dict[str, str]:
     """Return what a provider's preset writes into the form; what it says nothing of becomes the default again."""
     values = preset["values"]
     oauth = values.get("oauth", {}) if values.get("auth") == "oauth2" else {}
-    fixed = {"host": "", "security": "starttls", "port": "", "auth": "auto"}
+    fixed = {"kind": "smtp", "host": "", "security": "starttls", "port": "", "auth": "auto"}
     limits = {one.key: one.start for one in _LIMITS if one.kind == "number"}
     tables = {f"oauth.{key}": str(oauth.get(key, "")) for key in ("provider", "tenant", "flow")}
     given = {key: str(value) for key, value in values.items() if key != "oauth"}
@@ -99,13 +103,14 @@ def _preset(presets: Iterable[Record], chosen: str, fill_at: str) -> Field:
 def _place(record: Record | None) -> Sequence[Field]:
     port = record["port"] if record else PORTS["starttls"]
     follows = {"data-ports": json.dumps(dict(PORTS)), "data-port-field": "f-port"}
+    anew = "For another name its passwords, and those of accounts at it, must be entered anew."
     return (
+        Field(key="kind", label="How it is reached", kind="select", choices=_KINDS, start="smtp"),
         Field(
             key="host",
             label="Server name",
-            is_required=True,
             placeholder="smtp.example.com",
-            hint="For another name its passwords, and those of accounts at it, must be entered anew." if record else "",
+            hint=anew if record else "Needed for SMTP, and for nothing else.",
             attributes=_TECHNICAL,
         ),
         Field(key="security", label="Connection security", kind="select", choices=SECURITIES, attributes=follows),
@@ -210,6 +215,13 @@ _CHUNKING = Field(
     label="Send in chunks (BDAT)",
     kind="check",
     hint="Where the server offers CHUNKING: less work for both sides. Try it with a test before you rely on it.",
+)
+
+_API_URL = Field(
+    key="api_url",
+    label="Address of the API",
+    hint="Only for another way than SMTP, and only where the provider has several: a national cloud's.",
+    attributes={**_TECHNICAL, "inputmode": "url"},
 )
 
 

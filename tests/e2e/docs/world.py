@@ -79,7 +79,7 @@ def main(script: Path, *how: str) -> int:
 
 def hosts() -> list[str]:
     """Return the names of all providers' servers."""
-    known = {preset.values["host"] for preset in presets().values() if not preset.host_form}
+    known = {preset.values["host"] for preset in presets().values() if "host" in preset.values}
     return sorted(known | {REGION_HOST, "smtp.acmejets.example"})
 
 

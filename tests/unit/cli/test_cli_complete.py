@@ -10,7 +10,7 @@ import pytest
 from relay.cli import app as app_module
 from relay.cli import complete
 from relay.delivery.outcome import State
-from relay.directory.model import AliasIdentity, Auth, Mode, Security
+from relay.directory.model import AliasIdentity, Auth, Kind, Mode, Security
 from relay.directory.presets import presets
 from tests.peers.rows import each_row
 from tests.peers.work import counted
@@ -65,7 +65,7 @@ class Tab:
         ("relay channel set support server = o", "other"),
         ("relay channel set support override=", "override=true override=false"),
         ("relay server set acmejets security=s", "security=starttls"),
-        ("relay server add x --provider micro", "microsoft365"),
+        ("relay server add x --provider microsoft365-", "microsoft365-graph"),
         ("relay server add x --auth scr", "scram-sha-256"),
         ("relay agent list --sort gr", "group"),
         ("relay route x --login j", "jane"),
@@ -131,6 +131,7 @@ def test_the_words_are_those_of_the_model() -> None:
     assert tuple(Security) == complete.SECURITIES
     assert tuple(Auth) == complete.AUTHS
     assert tuple(Mode) == complete.MODES
+    assert set(complete._WORDS["kind"]) == set(Kind)
     assert set(complete.STATES) == set(State)
     assert set(complete._WORDS["alias_identity"]) == set(AliasIdentity)
 

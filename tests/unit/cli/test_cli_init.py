@@ -1,9 +1,6 @@
 """`relay init`: from nothing to files that work, and never over what is there."""
 
 import os
-import pty
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import pytest
 
 from relay.cli.app import run
 from tests.unit.cli.cli_kit import CommandLine
+from tests.unit.cli.terminal import Terminal
 
 pytestmark = pytest.mark.slow
 
@@ -93,42 +91,9 @@ def test_the_server_is_tried_and_a_failure_is_told(relay: CommandLine) -> None:
     assert relay.ask("agent", "show", "a")["resolved_server"] == "main"
 
 
-class Terminal:
-    """`relay init` on a real terminal: the questions come one by one, and what is typed answers them."""
-
-    def __init__(self, relay: CommandLine, *options: str) -> None:
-        self._main, terminal = pty.openpty()
-        command = [sys.executable, "-m", "relay.cli.app", "--config", str(relay.settings_file), "init", *options]
-        self._process = subprocess.Popen(
-            command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
-        )
-        os.close(terminal)
-        self.seen = ""
-        self._read = 0  # what stands before was waited for already
-
-    def answer(self, question: str, words: str) -> None:
-        self.wait_for(question)
-        os.write(self._main, words.encode() + b"\n")
-
-    def wait_for(self, words: str) -> None:
-        while words not in self.seen[self._read :]:
-            self.seen += os.read(self._main, 4096).decode()
-        self._read = self.seen.index(words, self._read) + len(words)
-
-    def end(self, words: str = "ready; start it with") -> None:
-        self.wait_for(words)
-        assert self._process.wait(20) == 0
-        os.close(self._main)
-
-    def leave(self) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-        os.close(self._main)
-
-
 def test_a_person_is_asked_for_what_is_missing(relay: CommandLine) -> None:
     """The password is not echoed, and what is no answer is asked for again."""
-    terminal = Terminal(relay, "--no-test")
+    terminal = Terminal(relay, "init", "--no-test")
     for question, words in (
         ("takes your mail", ""),
         ("there is no default; write an answer, or end with Ctrl-C\r\nThe server that", "smtp.acmejets.example"),
@@ -151,7 +116,7 @@ def test_a_person_is_asked_for_what_is_missing(relay: CommandLine) -> None:
 
 
 def test_the_defaults_on_a_terminal_are_those_of_the_options(relay: CommandLine) -> None:
-    terminal = Terminal(relay, "--no-test")
+    terminal = Terminal(relay, "init", "--no-test")
     for question, words in (
         ("takes your mail", "smtp.acmejets.example"),
         ("address that sends", "support@acmejets.example"),
@@ -181,7 +146,7 @@ def test_the_defaults_on_a_terminal_are_those_of_the_options(relay: CommandLine)
     ],
 )
 def test_a_host_that_is_none_is_refused_at_its_question(relay: CommandLine, bad: str, why: str) -> None:
-    terminal = Terminal(relay, "--no-test")
+    terminal = Terminal(relay, "init", "--no-test")
     terminal.answer("takes your mail", bad)
     terminal.wait_for(why)
     terminal.answer("The server that takes your mail", "smtp.acmejets.example")
@@ -207,7 +172,9 @@ def test_a_host_may_have_its_port(relay: CommandLine, text: str, host: str, port
 
 
 def test_a_host_with_its_port_is_an_answer(relay: CommandLine) -> None:
-    terminal = Terminal(relay, "--no-test", "--address", "a@acmejets.example", "--username", "m@acmejets.example")
+    terminal = Terminal(
+        relay, "init", "--no-test", "--address", "a@acmejets.example", "--username", "m@acmejets.example"
+    )
     terminal.answer("takes your mail", "[::1]:465")
     terminal.answer("Password for m@acmejets.example:", "geheim-2")
     terminal.answer("The same again:", "geheim-2")
@@ -230,7 +197,7 @@ def test_options_are_judged_before_anybody_is_asked(relay: CommandLine) -> None:
 
 def test_an_address_that_makes_no_name_is_asked_for_one(relay: CommandLine) -> None:
     options = ["--host", "127.0.0.1", "--username", "m@acmejets.example", "--no-test"]
-    terminal = Terminal(relay, *options)
+    terminal = Terminal(relay, "init", *options)
     terminal.answer("address that sends", "o'brien@acmejets.example")
     terminal.answer("What to call it [channel]:", "o'brien")
     terminal.answer("is no name; write 1 to 64 letters", "obrien")
@@ -252,7 +219,7 @@ def test_a_user_name_that_is_no_address_lets_mail_leave_with_the_first_one(relay
 
 def test_who_sends_for_strangers_is_asked_for_the_servers_account(relay: CommandLine) -> None:
     relay.settings_file.write_text(f'{relay.settings_file.read_text()}policy.unknown_sender = "default"\n')
-    terminal = Terminal(relay, "--host", "127.0.0.1", "--address", "a@acmejets.example", "--no-test")
+    terminal = Terminal(relay, "init", "--host", "127.0.0.1", "--address", "a@acmejets.example", "--no-test")
     terminal.answer("sends by the server's own account\r\nWho logs in there:", "m@acmejets.example")
     terminal.answer("Password for m@acmejets.example:", "geheim-2")
     terminal.answer("The same again:", "geheim-2")
@@ -275,7 +242,7 @@ def test_the_directory_is_private_whoever_writes_it(relay: CommandLine) -> None:
 
 
 def test_a_person_may_name_a_provider_instead_of_a_host(relay: CommandLine) -> None:
-    terminal = Terminal(relay, "--no-test")
+    terminal = Terminal(relay, "init", "--no-test")
     terminal.answer("takes your mail", "ses")
     terminal.answer("Its name (email-smtp.REGION.amazonaws.com):", "email-smtp.eu-west-1.amazonaws.com")
     terminal.answer("address that sends", "nonsense")

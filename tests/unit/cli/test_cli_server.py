@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from tests.unit.cli.cli_kit import CommandLine
+from tests.unit.cli.terminal import Terminal
 
 
 def test_the_first_server_is_the_default_and_wants_a_password(relay: CommandLine) -> None:
@@ -199,3 +200,15 @@ def test_a_terminal_says_before_a_new_default_who_follows_and_who_stays(terminal
     assert [one["name"] for one in terminal.ask("server", "list") if one["default"]] == ["acmejets"]
     assert confirmed(terminal, "server", "default", "second").endswith("server second is the default\n")
     assert terminal.ask("agent", "show", "jane")["password_set"] is True, "it is for the server that she stays at"
+
+
+def test_a_provider_with_an_api_is_asked_about_and_tried(relay: CommandLine) -> None:
+    terminal = Terminal(relay, "server", "add", "graph", "--provider", "microsoft365-graph")
+    terminal.answer("The mailbox that sends", "mailer@acme.example")
+    terminal.answer("The client id", "11111111-2222-3333-4444-555555555555")
+    terminal.answer("The tenant", "acme.example")
+    terminal.answer("have a client secret", "no")
+    terminal.end("oauth.key_file=PATH")
+    found = relay.ask("server", "show", "graph")
+    assert (found["kind"], found["host"], found["security"]) == ("msgraph", "graph.microsoft.com", "tls")
+    assert (found["username"], found["oauth"]["tenant"]) == ("mailer@acme.example", "acme.example")

@@ -50,7 +50,6 @@ BAD_FILES = [
         "[servers.x]\nhost = 'h'\napi_url = 'https://a.example'",
         'servers.x.api_url: kind = "smtp" has a host and no API; remove it',
     ),
-    (_api("msgraph", "microsoft"), "servers.x.kind: 'msgraph' is not in this version; remove the key"),
     (_api("gmail", "google"), "servers.x.kind: 'gmail' is not in this version; remove the key"),
     ("[servers.x]\nhost = 5", "servers.x.host: 5 is not text; write it in quotes"),
     (
@@ -288,7 +287,6 @@ MANY_FAULTS = [
         [
             "servers.x.api_url: the token and the mail go there; write a URL that begins with https://",
             'servers.x.host: kind = "msgraph" is reached by the provider\'s API; remove it',
-            "servers.x.kind: 'msgraph' is not in this version; remove the key",
             'servers.x.oauth.provider: kind = "msgraph" takes tokens of "microsoft"',
             'servers.x.port: kind = "msgraph" is reached by the provider\'s API; remove it',
         ],

@@ -1,6 +1,7 @@
 """A message goes to a Microsoft Graph: what leaves, for whom, and what its answers mean."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -149,22 +150,30 @@ async def test_a_lost_answer_that_cannot_be_found_is_unknown(graph: GraphServer)
 async def test_before_a_retry_the_provider_is_asked(graph: GraphServer) -> None:
     transfer = transfer_to(graph_at(graph.url))
     await deliver(transfer)
-    transfer.is_repeat = True
+    transfer.since = datetime.now(UTC)
     outcome = await deliver(transfer)
     assert outcome.accepted is not None
     assert len(graph.sent) == 1
 
 
+async def test_what_was_sent_before_it_came_is_another_message(graph: GraphServer) -> None:
+    transfer = transfer_to(graph_at(graph.url))
+    await deliver(transfer)
+    transfer.since = datetime.now(UTC) + timedelta(minutes=2)
+    await deliver(transfer)
+    assert len(graph.sent) == 2
+
+
 async def test_what_was_sent_to_others_is_not_this_message(graph: GraphServer) -> None:
     server = graph_at(graph.url)
     await deliver(transfer_to(server))
-    await deliver(transfer_to(server, "jo@customer.example", "two@customer.example", is_repeat=True))
+    await deliver(transfer_to(server, "jo@customer.example", "two@customer.example", since=datetime.now(UTC)))
     assert len(graph.sent) == 2
 
 
 async def test_where_the_token_may_not_look_the_message_is_sent(graph: GraphServer) -> None:
     graph.may_read = False
-    outcome = await deliver(transfer_to(graph_at(graph.url), is_repeat=True))
+    outcome = await deliver(transfer_to(graph_at(graph.url), since=datetime.now(UTC)))
     assert outcome.accepted is not None
     assert len(graph.sent) == 1
 
