@@ -20,7 +20,7 @@ from relay.upstream.connection import Connection
 from relay.upstream.dial import Contexts
 from relay.upstream.dialog import mail, rcpt
 from relay.upstream.outcome import Failed, Failure, Phase, Tls
-from relay.upstream.probe import Certificate
+from relay.upstream.steps import Certificate
 from relay.upstream.transaction import Timeouts, Transfer
 
 _TIMEOUTS = Timeouts(connect=10, reply=20)

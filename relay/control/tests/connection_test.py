@@ -22,7 +22,8 @@ from relay.mail.content import Content
 from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 from relay.upstream.outcome import Phase
-from relay.upstream.probe import Step, probe
+from relay.upstream.probe import probe
+from relay.upstream.steps import Step
 
 
 class ConnectionTests:

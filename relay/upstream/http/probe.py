@@ -13,7 +13,7 @@ from relay.upstream.http.client import ApiClient
 from relay.upstream.http.job import Mailbox
 from relay.upstream.http.upstream import APIS, NO_TOKEN, job_of
 from relay.upstream.outcome import Failed, Failure, Peer, Phase, Tls, failure_of, own_failure
-from relay.upstream.probe import STEPS, Step, tls_words, words_of
+from relay.upstream.steps import STEPS, Step, tls_words, words_of
 from relay.upstream.transaction import Progress, Timeouts, Transfer
 
 _TIMEOUTS = Timeouts(connect=10, reply=30, final=60)

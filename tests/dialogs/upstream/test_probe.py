@@ -10,7 +10,8 @@ import pytest
 from relay.directory.model import Account, Auth, Security
 from relay.mail.address import Address
 from relay.mail.content import Content
-from relay.upstream.probe import Certificate, Step, probe
+from relay.upstream.probe import probe
+from relay.upstream.steps import Certificate, Step
 from tests.dialogs.upstream.upstream_kit import (
     CONTENT,
     FAST,

@@ -12,7 +12,7 @@ from relay.doctor.providers import PROVIDERS, provider_of, send_as_advice
 from relay.doctor.server import Examination, check_login, check_send_as, check_server, examine
 from relay.mail.address import Address
 from relay.upstream.outcome import Tls
-from relay.upstream.probe import Certificate
+from relay.upstream.steps import Certificate
 from tests.dialogs.upstream.upstream_kit import FAST, SECRET, Drop, ScriptedServer, scripted, server_at
 
 SUPPORT, SALES = Address.parse("support@acme.example"), Address.parse("sales@acme.example")

@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from relay.upstream.dial import Contexts
-from relay.upstream.probe import Certificate
+from relay.upstream.steps import Certificate
 
 
 async def test_a_context_is_made_once_for_each_way_of_checking(tmp_path: Path) -> None:
