@@ -194,6 +194,9 @@ class Metrics:
             "webhook",
             "outcome",
         )
+        self._alerts = _Counter(
+            "alerts", "Messages about troubles, by whether they could be told: told or failed", "outcome"
+        )
         registry = self._registry = CollectorRegistry()
         self._queue = Gauge("relay_queue_messages", "Messages that wait, by state", ("state",), registry=registry)
         self._oldest = Gauge(
@@ -295,6 +298,10 @@ class Metrics:
     def protected_upstream(self, version: str) -> None:
         """A server took a message by a connection under TLS; `version` "" where it was plain."""
         self._upstream_tls.values[(version or "none",)] += 1
+
+    def alerted(self, *, is_told: bool) -> None:
+        """Somebody was told of troubles, or could not be."""
+        self._alerts.values[("told" if is_told else "failed",)] += 1
 
     def begin_webhook(self, webhook: str) -> None:
         """Let the series of a webhook, by its number in relay.toml, be there from the start."""

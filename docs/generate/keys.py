@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from docs.generate.blocks import Block, Code, Heading, Table, Text
 from relay.config import settings as settings_module
-from relay.config.notification import Webhook
+from relay.config.notification import Alert, Webhook
 from relay.config.schema import Duration, Size, keys_of, meanings_of
 from relay.config.settings import Listener, Settings, as_table
 from relay.config.types import NEEDS_RESTART, Durations
@@ -41,7 +41,7 @@ def settings_page() -> Iterator[Block]:
         f"change at `systemctl reload relay`. {_UNITS}"
     )
     defaults = as_table(Settings())
-    lists = {"listener": Listener, "webhook": Webhook}
+    lists = {"listener": Listener, "alert": Alert, "webhook": Webhook}
     top = {key: value for key, value in defaults.items() if key not in lists and not _is_table(value)}
     yield Heading(2, "The service itself")
     yield _table(Settings, top)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from relay import __version__, log
 from relay.app.admin_server import AdminServer
+from relay.app.alerting import Alerting
 from relay.app.alone import Alone
 from relay.app.changes import Changes, begin_counters, tell_directory, warn_of_directory
 from relay.app.open_store import OpenStore
@@ -322,7 +323,17 @@ class Service:
         accounts, wake = attempts.accounts, self.queue_runner.wake
         await self._cluster.follow(self._parts, accounts, self._changes.follow_secrets, wake)
         await self.listeners.serve()
-        self._later(self._webhooks.follow(settings))
+        self._tell_others(attempts)
+
+    def _tell_others(self, attempts: Attempts) -> None:
+        """Begin to tell webhooks of messages, and people of troubles."""
+        self._later(self._webhooks.follow(self.settings))
+        if self._place.is_first:
+            node, wake = self._node.node.name, self._queue_changed
+            alerts = Alerting(self._reloading, attempts, self.tokens, node, wake, self.metrics)
+            self._closing.push_async_callback(alerts.aclose)
+            self._reloading.subscribe(lambda now: self._later(alerts.follow(now)))
+            self._later(alerts.follow(self.settings))
 
     async def _open_directory(self, store: OpenStore) -> None:
         settings, database = self.settings, store.database

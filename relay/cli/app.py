@@ -18,6 +18,7 @@ from typer.main import get_command
 from relay import __version__
 from relay.cli import (
     agent,
+    alert,
     application,
     backup,
     channel,
@@ -148,6 +149,7 @@ for name, verbs in {
     "node": status.node_app,
     "provider": provider.app,
     "webhook": webhook.app,
+    "alert": alert.app,
     "secrets": secrets.app,
     "import": transfers.import_app,
     "directory": transfers.directory_app,

@@ -1,5 +1,6 @@
-"""`[[webhook]]` of relay.toml: programs that are told what becomes of messages."""
+"""`[[webhook]]` and `[[alert]]` of relay.toml: programs that are told what becomes of messages, and who of troubles."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -58,6 +59,67 @@ class Webhook:
     def place(self) -> str:
         """The URL as people may see it: what stands behind a question mark may be a secret."""
         return self.url.partition("?")[0]
+
+
+AlertKind: TypeAlias = Literal[
+    "account-held", "server-unreached", "queue-old", "token-expires", "certificate-expires", "disk-low"
+]
+"""What somebody can be told of (docs/alerts.md)."""
+
+_MAILTO = "mailto:"
+_ADDRESS = re.compile(r"[^\s@<>\"(),:;?%]+@[^\s@<>\"(),:;?%]+")
+
+
+def _alert_to(text: str) -> str:
+    if text.startswith(_MAILTO):
+        if not _ADDRESS.fullmatch(text.removeprefix(_MAILTO)):
+            raise ValueError(f"{text!r} is no address; write mailto:ops@acmejets.example")
+        return text
+    try:
+        return _hook_url(text)
+    except ValueError:
+        raise ValueError("this is nobody who can be told; write mailto:ADDRESS or https://HOST/PATH") from None
+
+
+def _secret_source_or_empty(text: str) -> str:
+    return _secret_source(text) if text else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """`[[alert]]`: who is told when something needs a person. None by default, as many as wanted."""
+
+    __pydantic_config__: ClassVar = _CONFIG
+
+    to: Annotated[str, "Who: mailto:ADDRESS, by the default server, or https://HOST/PATH, a webhook.", After(_alert_to)]
+    on: Annotated[
+        tuple[AlertKind, ...],
+        "Of what: account-held, server-unreached, queue-old, token-expires, certificate-expires, disk-low.",
+    ] = ("account-held", "server-unreached", "queue-old", "token-expires", "certificate-expires", "disk-low")
+    secret_from: Annotated[
+        str, "The secret that signs what goes to https://, as that of a webhook.", After(_secret_source_or_empty)
+    ] = ""
+
+    @property
+    def address(self) -> str:
+        """The address of a person; "" where it is a webhook."""
+        return self.to.removeprefix(_MAILTO) if self.to.startswith(_MAILTO) else ""
+
+    @property
+    def place(self) -> str:
+        """Who it is as people may see it: what stands behind a question mark may be a secret."""
+        return self.to.partition("?")[0]
+
+
+def unfit_alerts(alerts: Sequence[Alert]) -> Iterator[tuple[str, str]]:
+    """Yield (key, sentence) for each alert that repeats another one, or lacks its secret."""
+    known: dict[str, int] = {}
+    for number, alert in enumerate(alerts, 1):
+        if alert.to in known:
+            yield f"alert #{number}.to", f"alert #{known[alert.to]} tells the same already; put the two together"
+        known.setdefault(alert.to, number)
+        if not alert.address and not alert.secret_from:
+            yield f"alert #{number}.secret_from", "what goes to a webhook is signed; name its secret, such as env:NAME"
 
 
 def repeated_webhooks(webhooks: Sequence[Webhook]) -> Iterator[tuple[str, str]]:

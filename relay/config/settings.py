@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from relay.config.endpoint import Endpoint, InheritedSocket, UnixAddress, parse_endpoint
 from relay.config.faults import Fault, Faults
 from relay.config.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, machine_name, short_machine_name
-from relay.config.notification import Webhook, repeated_webhooks
+from relay.config.notification import Alert, Webhook, repeated_webhooks, unfit_alerts
 from relay.config.schema import Duration, Schema, Size, TableFaults, Unbuilt, read_toml, unbuilt_values, without
 from relay.config.types import (
     NEEDS_RESTART,
@@ -42,7 +42,7 @@ from relay.system.files import lax_mode
 
 _CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
 # Keys that are lists of tables, by the names of their fields.
-LISTS: Mapping[str, str] = MappingProxyType({"listeners": "listener", "webhooks": "webhook"})
+LISTS: Mapping[str, str] = MappingProxyType({"listeners": "listener", "webhooks": "webhook", "alerts": "alert"})
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*(?=@)")
 _PARAMETER_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -267,6 +267,7 @@ class Settings:
     secrets: Secrets = Secrets()
     web: Web = Web()
     dns: Dns = Dns()
+    alerts: tuple[Alert, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     log: Log = Log()
 
@@ -347,6 +348,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
         _unfit_listeners,
         _incomplete_tls,
         lambda read: repeated_webhooks(read.webhooks),
+        lambda read: unfit_alerts(read.alerts),
         _not_in_this_version,
     )
     found += [(key, message) for rule in rules for key, message in rule(settings) if key not in at_fault]

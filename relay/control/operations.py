@@ -7,6 +7,7 @@ from typing import Any
 from relay import log
 from relay.config.faults import did_you_mean
 from relay.control.actor import Actor, Role
+from relay.control.alerts import AlertOperations
 from relay.control.audit_log import OperationChanges
 from relay.control.context import Parts
 from relay.control.entries.accounts import Accounts
@@ -88,6 +89,7 @@ class Operations:
             **MessageCounts(parts).operations(),
             **NodeOperations(parts).operations(),
             **WebhookOperations(parts).operations(),
+            **AlertOperations(parts).operations(),
         }
 
     @property

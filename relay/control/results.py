@@ -38,6 +38,26 @@ class WebhookRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToldRecord:
+    """A trouble that somebody was told of and that is not over: since when, and when they were told last."""
+
+    kind: str
+    title: str
+    since: str
+    told: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRecord:
+    """Who is told of troubles, by its number in relay.toml, of what, and of which they were told."""
+
+    number: int
+    to: str
+    on: Sequence[str]
+    troubles: Sequence[ToldRecord]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
     """How many events are told again."""
 

@@ -47,6 +47,7 @@ def metrics() -> Metrics:
     counted.tls_failed()
     counted.protected_upstream("TLSv1.3")
     counted.webhook_told("1", 1)
+    counted.alerted(is_told=True)
     return counted
 
 

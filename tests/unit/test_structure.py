@@ -25,6 +25,7 @@ FOLDERS = (
     "doctor",
     "delivery",
     "webhooks",
+    "alerts",
     "listener",
     "cluster",
     "control",

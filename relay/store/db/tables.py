@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0019"
+HEAD = "0020"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -401,6 +401,19 @@ webhooks = Table(
     Column("next_attempt", Time),
     Column("reason", Words, nullable=False),
     Column("delivered", Time),
+)
+
+# Of which troubles who was told (`relay.alerts`), and when last; `stage` is how far it had come by then.
+troubles = Table(
+    "troubles",
+    metadata,
+    Column("recipient", Text, primary_key=True),
+    Column("key", Words, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("title", Words, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("since", Time, nullable=False),
+    Column("told", Time, nullable=False),
 )
 
 # How many messages or recipients (`kind`) an account sent in a stretch of time that begins at `since`.

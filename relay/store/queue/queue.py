@@ -32,6 +32,7 @@ from relay.store.queue.holds import Cause
 from relay.store.queue.messages import Attempt, Change, HoldRow, NewMessage, ReturnRow, Settlement, StoredMessage
 from relay.store.queue.outbox import Outbox, Subscribers, telling
 from relay.store.queue.reader import QueueReader
+from relay.store.queue.troubles import TroubleTable
 from relay.store.queue.writes import BegunAttempt, FinalDot
 from relay.system.clock import utc_now
 
@@ -87,9 +88,9 @@ class Queue(QueueReader):
             self.now = self._store_clock.now
         # What may be under way by our own lease without anybody here who knows: the store failed when it was taken.
         self._doubtful: set[str] = set()
-        # Who is told of messages, in the transaction of what is told (None: nobody), and what they are not told yet.
+        # Who is told of messages, in the transaction of what is told; None: nobody.
         self.subscribers: Subscribers | None = None
-        self.outbox = Outbox(database)
+        self.outbox, self.troubles = Outbox(database), TroubleTable(database)
 
     async def aclose(self) -> None:
         """Write what waits to be written, then take no more. The database stays open."""

@@ -94,6 +94,7 @@ TAGS: Mapping[str, str] = {
     "queue": "Messages that wait.",
     "accounts": "Whom mail logs in as at a server. What holds mail holds its account.",
     "nodes": "The relays that use one store, each on a machine of its own.",
+    "alerts": "Who is told when something needs a person.",
     "webhooks": "Programs that are told what becomes of messages.",
     "administrators": "People of the pages.",
     "tokens": "Programs of this API.",
@@ -113,6 +114,7 @@ _ROUTES = (
     system.add_account_routes,
     system.add_node_routes,
     webhooks.add_routes,
+    webhooks.add_alert_routes,
     people.add_routes,
 )
 PREFIX = "/api/v1"

@@ -1,4 +1,4 @@
-"""Webhooks: how they answer, a test, and what is told again."""
+"""Webhooks and alerts: how they answer, tests, and what is told again."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -49,6 +49,26 @@ class Replayed(Told):
     events: int = Field(examples=[14])
 
 
+class ToldTrouble(Told):
+    """A trouble that somebody was told of, and that is not over."""
+
+    kind: str = Field(examples=["account-held"])
+    title: str = Field(
+        examples=["account acmejets/support@acmejets.example is held (login-refused): 535 5.7.8 not accepted"]
+    )
+    since: str = Field(description="When they were told first.", examples=["2026-11-24T09:58:44Z"])
+    told: str = Field(description="When they were told last.", examples=["2026-11-24T09:58:44Z"])
+
+
+class AlertState(Told):
+    """Somebody who is told when something needs a person."""
+
+    number: int = Field(description="Its number in relay.toml.", examples=[1])
+    to: str = Field(examples=["mailto:ops@acmejets.example"])
+    on: list[str] = Field(description="Of what.", examples=[["account-held", "disk-low"]])
+    troubles: list[ToldTrouble] = Field(description="Of which they were told, and which are not over.")
+
+
 _Number = Annotated[int, Path(ge=1, le=1000, description="Its number in relay.toml.", examples=[1])]
 
 
@@ -70,3 +90,18 @@ def add_routes(routes: APIRouter) -> None:
     async def replay(caller: Asking, body: Replay) -> Any:
         """Let webhooks be told again what happened since a time."""
         return await caller.run("webhook.replay", since=body.since.isoformat(), number=body.number)
+
+
+def add_alert_routes(routes: APIRouter) -> None:
+    """Add the routes of alerts."""
+    subject = Subject(routes, "alerts")
+
+    @subject.request("GET /alerts", "alert.list", list[AlertState])
+    async def list_alerts(caller: Asking) -> Any:
+        """List who is told when something needs a person, and of what they were told."""
+        return await caller.run("alert.list")
+
+    @subject.request("POST /alerts/{number}/test", "alert.test", TrialResult, 404)
+    async def test(caller: Asking, number: _Number) -> Any:
+        """Tell somebody that this is a test. A mail goes into the queue."""
+        return trial_result(await caller.all_of("alert.test", number=number))

@@ -66,6 +66,7 @@ relay token remove monitoring
 relay account list --json
 relay node list --json
 relay webhook list --json
+relay alert list --json
 + relay server set acmejets host=nobody.example
 + relay channel set support mode=queued
 + printf 'Subject: x\n\nx\n' | relay sendmail -f support@acmejets.example ann@customer.example
@@ -92,6 +93,7 @@ relay import msmtp ~/.msmtprc
 """
 REFUSED = {
     "relay account release acmejets/mailer@acmejets.example": "account acmejets/mailer@acmejets.example is not held",
+    "relay alert test 1": "there is no alert 1; relay.toml names none, see: relay alert list",
     "relay webhook test 1": "there is no webhook 1; relay.toml names none, see: relay webhook list",
     "relay webhook replay --since 2h": "relay.toml names no webhook; write one: [[webhook]] (docs/webhooks.md)",
     "relay node drain one": "there is no node 'one'; see: relay node list",
@@ -107,7 +109,7 @@ def script() -> str:
     ]
     lines = [line.replace("relay serve", "serve") if line.startswith("relay serve ") else line for line in lines]
     refused = [f'test "$({command} 2>&1)" = "{said}"' for command, said in REFUSED.items()]
-    return PRELUDE + "\n".join(OTHERS) + "\n" + "\n".join([*lines[:51], *refused, *lines[51:]]) + "\n"
+    return PRELUDE + "\n".join(OTHERS) + "\n" + "\n".join([*lines[:52], *refused, *lines[52:]]) + "\n"
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ VERBS = {
     "node": "list drain",
     "provider": "list",
     "webhook": "list test replay",
+    "alert": "list test",
     "secrets": "list import rotate",
     "import": "postfix msmtp",
     "directory": "import export",

@@ -14,7 +14,7 @@ from relay.config.changes import keys_for_restart
 from relay.config.endpoint import InheritedSocket, TcpAddress, UnixAddress
 from relay.config.faults import Faults
 from relay.config.machine import find_settings_file
-from relay.config.notification import Webhook
+from relay.config.notification import Alert, Webhook
 from relay.config.schema import meanings_of
 from relay.config.settings import (
     LISTS,
@@ -97,8 +97,8 @@ format = "auto"
 level = "info"
 keep_messages = "90d"
 """
-# There is no webhook by default.
-DEFAULTS = tomllib.loads(DESIGN_DEFAULTS) | {"webhook": []}
+# There is no webhook and no alert by default.
+DEFAULTS = tomllib.loads(DESIGN_DEFAULTS) | {"webhook": [], "alert": []}
 SAMPLE = Path(__file__).parents[3] / "etc/relay.toml"
 
 # Each line of a bad file, and the sentence about it behind "relay.toml: ".
@@ -232,6 +232,40 @@ BAD_LINES = [
         "secrets.master_key: this names no source for the key; write file:PATH, credential:NAME or env:NAME",
     ),
     ("policy = 1", "policy: 1 is not a table"),
+    ("[alert]\nto = 'x'", "alert: there may be several; write it with two brackets: [[alert]]"),
+    ("[[alert]]\non = []", "alert #1.to: this key is needed; add it"),
+    ("[[alert]]\nto = 'ops'", "alert #1.to: this is nobody who can be told; write mailto:ADDRESS or https://HOST/PATH"),
+    ("[[alert]]\nto = 'mailto:ops'", "alert #1.to: 'mailto:ops' is no address; write mailto:ops@acmejets.example"),
+    (
+        "[[alert]]\nto = 'https://h/x'",
+        "alert #1.secret_from: what goes to a webhook is signed; name its secret, such as env:NAME",
+    ),
+    (
+        "[[alert]]\nto = 'mailto:a@b.c'\n[[alert]]\nto = 'mailto:a@b.c'",
+        "alert #2.to: alert #1 tells the same already; put the two together",
+    ),
+    (
+        "[[alert]]\nto = 'mailto:a@b.c'\non = ['disk']",
+        (
+            "alert #1.on #1: 'disk' is not 'account-held', 'server-unreached', 'queue-old', 'token-expires', "
+            "'certificate-expires' or 'disk-low'; did you mean 'disk-low'?"
+        ),
+    ),
+    (
+        "[[webhook]]\nurl = 'https://u:hunter2@h/x'\nsecret_from = 'env:X'",
+        "webhook #1.url: this is no address of a webhook; write https://HOST/PATH without a name or password in it",
+    ),
+    (
+        "[[webhook]]\nurl = 'https://h/x'\nsecret_from = 'whsec_hunter2'",
+        (
+            "webhook #1.secret_from: this names no source for the secret; write env:NAME, file:PATH, credential:NAME "
+            "or command:LINE"
+        ),
+    ),
+    (
+        "[[webhook]]\nurl = 'https://h/x'\nsecret_from = 'env:X'\n" * 2,
+        "webhook #2.url: webhook #1 has this address already; put the two together",
+    ),
     (
         "[log]\nlevel = 'warn'",
         "log.level: 'warn' is not 'debug', 'info', 'warning' or 'error'; did you mean 'warning'?",
@@ -259,11 +293,11 @@ def test_defaults_are_those_of_the_design() -> None:
 def test_the_sample_file_has_every_key_with_its_default_and_meaning() -> None:
     sample = SAMPLE.read_text()
     example = Webhook(url="https://crm.acmejets.example/hooks/relay", secret_from="env:HOOK_SECRET")
-    settings = replace(Settings(), webhooks=(example,))
+    settings = replace(Settings(), webhooks=(example,), alerts=(Alert(to="mailto:ops@acmejets.example"),))
     assert tomllib.loads(re.sub(r"^#(?! |$)", "", sample, flags=re.MULTILINE)) == as_table(settings)
     flat = re.sub(r"\n# ", " ", sample)
     tables = as_table(Settings()).keys() - LISTS.values()
-    kinds = [Settings, Listener, Webhook, *(type(getattr(Settings(), key)) for key in tables)]
+    kinds = [Settings, Listener, Webhook, Alert, *(type(getattr(Settings(), key)) for key in tables)]
     for meaning in (meaning for kind in kinds for meaning in meanings_of(kind).values() if meaning):
         assert meaning in flat
 

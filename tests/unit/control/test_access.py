@@ -29,6 +29,7 @@ OWN = {
 # What changes nothing in Relay, and yet sends, connects or gives away what is not for everybody's eyes.
 ACTS = {
     "webhook.test",
+    "alert.test",
     "server.test",
     "server.try",
     "channel.test",
