@@ -19,12 +19,11 @@ from relay.directory.model import (
     Application,
     Channel,
     Directory,
-    Incoming,
-    OAuthClient,
     Profile,
     Script,
     Server,
 )
+from relay.directory.tables import Incoming, OAuthClient
 
 _HEADS = ("key", "value", "default", "meaning")
 _UNITS = 'Durations are written "15s", "2m", "4h", "4d"; sizes "64KiB", "36MiB", or as a number of bytes.'

@@ -39,6 +39,21 @@ def _nothing_of(document: Document, name: str, values: Values) -> None:
     """Nothing is special about this noun."""
 
 
+@dataclass(frozen=True, slots=True)
+class FormGroup:
+    """Questions of a form that belong together, under a heading; `is_folded` where few people need them.
+
+    `keys` are those of the model, "incoming.host" for one of a table inside, and what else the noun's page asks for.
+    `opens_with` is a key and the value at which they are needed after all.
+    """
+
+    title: str
+    keys: tuple[str, ...]
+    intro: str = ""
+    is_folded: bool = False
+    opens_with: tuple[str, str] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryKind(Generic[E_co]):
     """One noun.
@@ -47,6 +62,9 @@ class EntryKind(Generic[E_co]):
     The entries of the tables `named_with` share one set of names. `passwords` are those that an entry may have. `added`
     and `changed` are called when an entry was written, with its name (and the values that were set), `leaving` before
     it is removed; they raise EditRefused.
+
+    `needed` are keys that a person has to give though the model has a default. `columns` are the keys of a record that
+    a list shows, `form` is what a page asks for.
     """
 
     word: str
@@ -54,6 +72,9 @@ class EntryKind(Generic[E_co]):
     model: type[E_co]
     named_with: tuple[str, ...]
     passwords: frozenset[Password] = frozenset()
+    needed: frozenset[str] = frozenset()
+    columns: tuple[str, ...]
+    form: tuple[FormGroup, ...]
     added: Callable[[Document, str], None] = _nothing
     changed: Callable[[Document, str, Values], None] = _nothing_of
     leaving: Callable[[Document, str], None] = _nothing
@@ -187,12 +208,82 @@ def _check_script_unused(document: Document, name: str) -> None:
         raise EditRefused(sentence, remedy=Remedy(f"{word}.set", user, {"script": None}))
 
 
+_MAILBOX = (
+    "incoming.host",
+    "incoming.protocol",
+    "incoming.security",
+    "incoming.port",
+    "incoming.username",
+    "incoming_password",
+    "incoming.ca_file",
+    "incoming.watch_bounces",
+)
+_LIMITS = (
+    "max_connections",
+    "max_messages_per_connection",
+    "recipients_per_message",
+    "message_size",
+    "messages_per_minute",
+    "recipients_per_day",
+    "shared_limits",
+)
+_OAUTH = (
+    "oauth.provider",
+    "oauth.client_id",
+    "client_secret",
+    "oauth.tenant",
+    "oauth.flow",
+    "oauth.authorize_url",
+    "oauth.token_url",
+    "oauth.device_url",
+    "oauth.scope",
+    "oauth.key_file",
+)
+_OUTGOING = FormGroup("Outgoing mail", ("server", "override", "username", "password"))
+
 SERVER = EntryKind(
     word="server",
     table="servers",
     model=Server,
     named_with=("servers",),
     passwords=frozenset({Password.MAIL, Password.INCOMING}),
+    columns=(
+        "name",
+        "host",
+        "port",
+        "security",
+        "auth",
+        "used_by_channels",
+        "used_by_agents",
+        "last_test",
+        "state",
+    ),
+    form=(
+        FormGroup("", ("preset", "kind", "host", "security", "port")),
+        FormGroup("Login", ("auth", "username", "password", "address")),
+        FormGroup("Use", ("default", "internal", "null_sender")),
+        FormGroup("Certificate and encryption", ("verify_tls", "ca_file", "allow_plaintext_password"), is_folded=True),
+        FormGroup(
+            "Limits",
+            _LIMITS,
+            "What the provider allows. Relay keeps within it instead of being refused.",
+            is_folded=True,
+        ),
+        FormGroup("Advanced", ("chunking", "api_url"), is_folded=True),
+        FormGroup(
+            "OAuth client",
+            _OAUTH,
+            "For the authentication method OAuth 2. Save it, then authorize the account.",
+            is_folded=True,
+            opens_with=("auth", "oauth2"),
+        ),
+        FormGroup(
+            "Incoming mail",
+            _MAILBOX,
+            "Where mail to the server's address arrives: for mail that comes back.",
+            is_folded=True,
+        ),
+    ),
     added=_first_is_default,
     leaving=_check_server_unused,
 )
@@ -202,6 +293,18 @@ CHANNEL = EntryKind(
     model=Channel,
     named_with=_LOGINS,
     passwords=frozenset(Password),
+    columns=("name", "address", "resolved_server", "username", "password_set", "script", "mode", "last_test"),
+    form=(
+        FormGroup("", ("address", "aliases", "alias_identity", "script", "mode")),
+        _OUTGOING,
+        FormGroup("Login at Relay", ("login_password",)),
+        FormGroup(
+            "Incoming mail",
+            _MAILBOX,
+            "Where mail to this address arrives: for the round trip of the test, and mail that comes back.",
+            is_folded=True,
+        ),
+    ),
     added=lambda document, name: _name_server(document, "channels", name),
     changed=lambda document, name, values: _name_server_if_set(document, "channels", name, values),
     leaving=_check_channel_not_named,
@@ -212,6 +315,26 @@ AGENT = EntryKind(
     model=Agent,
     named_with=_LOGINS,
     passwords=frozenset(Password),
+    columns=(
+        "name",
+        "full_name",
+        "address",
+        "resolved_server",
+        "group",
+        "role",
+        "country",
+        "language",
+        "override",
+        "password_set",
+        "login_set",
+    ),
+    form=(
+        FormGroup("", ("full_name", "address", "aliases")),
+        _OUTGOING,
+        FormGroup("Person", ("group", "role", "country", "language")),
+        FormGroup("Login at Relay", ("login_password", "may_send_as")),
+        FormGroup("More about sending", ("alias_identity", "mode", "script"), is_folded=True),
+    ),
     added=lambda document, name: _name_server(document, "agents", name),
     changed=lambda document, name, values: _name_server_if_set(document, "agents", name, values),
     leaving=_check_agent_not_named,
@@ -222,8 +345,19 @@ APPLICATION = EntryKind(
     model=Application,
     named_with=_LOGINS,
     passwords=frozenset({Password.LOGIN}),
+    needed=frozenset({"may_send_as"}),
+    columns=("name", "may_send_as", "login_set"),
+    form=(FormGroup("", ("may_send_as", "bounces")), FormGroup("Login", ("login_password",))),
 )
-SCRIPT = EntryKind(word="script", table="scripts", model=Script, named_with=("scripts",), leaving=_check_script_unused)
+SCRIPT = EntryKind(
+    word="script",
+    table="scripts",
+    model=Script,
+    named_with=("scripts",),
+    columns=("name", "set_headers", "remove_headers", "used_by_channels", "used_by_agents"),
+    form=(FormGroup("", ("set_headers", "remove_headers")),),
+    leaving=_check_script_unused,
+)
 KINDS: Mapping[str, EntryKind[Entry]] = MappingProxyType(
     {kind.word: kind for kind in (SERVER, CHANNEL, AGENT, APPLICATION, SCRIPT)}
 )

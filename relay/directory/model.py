@@ -1,34 +1,20 @@
 """The directory's values: what directory.toml says, frozen and valid by type (DESIGN: servers, channels, agents).
 
-A field is declared once, here: its name, type, default and meaning are the schema of the file, of the commands, of the
-pages and of the reference. What no type can say (references, uniqueness, one default) is in `rules`.
+A key is declared once, here: its name, type, default, meaning and how a form asks for it (`Asked`) are the schema of
+the file, of the commands, of the pages, of the API and of the reference. What no type can say (references, uniqueness,
+one default) is in `rules`.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
-from annotated_types import Ge, Le
-
-from relay.config.schema import Size, Strict
+from relay.config.schema import Size
+from relay.directory.keys import Asked, Count, Flag, Number, PasswordSource, Port, TypedPassword
+from relay.directory.tables import UNKNOWN_KEYS, Mailbox, OAuthClient
 from relay.mail.address import Address, AddressError
-
-Flag: TypeAlias = Annotated[bool, Strict()]
-Count: TypeAlias = Annotated[int, Strict(), Ge(0)]
-Port: TypeAlias = Annotated[int, Strict(), Ge(1), Le(65535)]
-TypedPassword: TypeAlias = Annotated[
-    str, "The password itself works, with a warning; `relay secrets import` moves it to the vault."
-]
-PasswordSource: TypeAlias = Annotated[
-    str,
-    "Where the password comes from, if not from the vault: file:PATH, env:NAME, credential:NAME or command:LINE.",
-]
-
-# An unknown key is a fault; `rules` words it with a suggestion.
-_CONFIG: Mapping[str, Any] = MappingProxyType({"extra": "forbid"})
 
 
 class Security(StrEnum):
@@ -124,119 +110,152 @@ class Meaning(StrEnum):
 class AnswerRule:
     """`[[servers.NAME.answers]]`: our reading of an answer; `match` is found in "CODE TEXT", without case."""
 
-    __pydantic_config__: ClassVar = _CONFIG
+    __pydantic_config__: ClassVar = UNKNOWN_KEYS
 
     match: Annotated[str, 'The words, found in "CODE TEXT" of an answer without case.']
     means: Annotated[Meaning, "What such an answer means."]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OAuthClient:
-    """`[servers.NAME.oauth]`: where and as whom tokens are asked for. No client_id: no app is registered there yet."""
-
-    __pydantic_config__: ClassVar = _CONFIG
-
-    provider: Annotated[
-        Literal["microsoft", "google", "custom"],
-        "Who gives the tokens; custom needs the addresses below, of the others they are known.",
-    ]
-    client_id: Annotated[str, "The id of the app that you registered there; nobody can log in without it."] = ""
-    tenant: Annotated[str, "The organisation there."] = ""
-    flow: Annotated[Literal["code", "device", "client_credentials"], "How the first token is got."] = "code"
-    authorize_url: Annotated[str, "Where a custom provider asks people."] = ""
-    token_url: Annotated[str, "Where a custom provider gives tokens."] = ""
-    device_url: Annotated[str, "Where a custom provider begins the device flow."] = ""
-    scope: Annotated[str, 'What is asked for; "": what mail needs at a provider that is known.'] = ""
-    key_file: Annotated[
-        str,
-        "A file with a key of its own, for flow client_credentials: the PEM of the app's certificate and its private "
-        "key (Microsoft, in place of a client secret), or the JSON of a service account (Google).",
-    ] = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
-    """`incoming`: the mailbox where mail for an address arrives."""
-
-    __pydantic_config__: ClassVar = _CONFIG
-
-    host: Annotated[str, "Its name or IP address."]
-    protocol: Annotated[Literal["imap", "pop3"], "How the mailbox is read."] = "imap"
-    security: Annotated[Literal["none", "starttls", "tls"], "How the connection is protected."] = "tls"
-    port: Annotated[
-        Port | None,
-        "Where to connect; left out, it follows protocol and security: 993 or 143 for imap, 995 or 110 for pop3.",
-    ] = None
-    ca_file: Annotated[
-        str, 'The PEM file of the authorities that its certificate may come from; "": those of the system.'
-    ] = ""
-    username: Annotated[str, 'As whom we log in; "": as whoever sends, or the address.'] = ""
-    watch_bounces: Annotated[
-        Flag, "Whether returned mail is looked for there, once a minute; it is shown with the message that came back."
-    ] = False
-    password: TypedPassword = field(default="", repr=False)
-    password_from: PasswordSource = ""
-
-    @property
-    def effective_port(self) -> int:
-        """The port that is connected to: as set, or by protocol and security (RFC 8314, RFC 9051, RFC 1939)."""
-        secure, plain = (993, 143) if self.protocol == "imap" else (995, 110)
-        return self.port or (secure if self.security == "tls" else plain)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A service that mail is handed on to. `name` comes from the table's header, not from a key."""
 
-    __pydantic_config__: ClassVar = _CONFIG
+    __pydantic_config__: ClassVar = UNKNOWN_KEYS
 
     name: str
     kind: Annotated[
         Kind,
         "How it is reached: smtp, msgraph (Microsoft Graph) or gmail (Gmail API). The last two need auth oauth2, and "
         "no host, port and security.",
+        Asked("How it is reached"),
     ] = Kind.SMTP
-    host: Annotated[str, "Its name or IP address; needed for kind smtp."] = ""
-    api_url: Annotated[str, 'Where the API of kind msgraph or gmail is; "": where the provider has it.'] = ""
-    security: Annotated[Security, "How the connection is protected."] = Security.STARTTLS
+    host: Annotated[
+        str,
+        "Its name or IP address; needed for kind smtp.",
+        Asked("Server name", "Needed for SMTP, and for nothing else.", placeholder="smtp.example.com", is_exact=True),
+    ] = ""
+    api_url: Annotated[
+        str,
+        'Where the API of kind msgraph or gmail is; "": where the provider has it.',
+        Asked(
+            "Address of the API",
+            "Only for another way than SMTP, and only where the provider has several: a national cloud's.",
+            is_exact=True,
+        ),
+    ] = ""
+    security: Annotated[
+        Security, "How the connection is protected.", Asked("Connection security", column="Security")
+    ] = Security.STARTTLS
     port: Annotated[
-        Port | None, "Where to connect; left out, it follows the security: 25 (none), 587 (starttls) or 465 (tls)."
+        Port | None,
+        "Where to connect; left out, it follows the security: 25 (none), 587 (starttls) or 465 (tls).",
+        Asked("Port", "Left empty it follows the connection security."),
     ] = None
-    auth: Annotated[Auth, "How we log in; auto takes what the server offers."] = Auth.AUTO
-    username: Annotated[str, 'As whom we log in; none with auth = "none".'] = ""
+    auth: Annotated[
+        Auth, "How we log in; auto takes what the server offers.", Asked("Authentication method", column="Login")
+    ] = Auth.AUTO
+    username: Annotated[
+        str,
+        'As whom we log in; none with auth = "none".',
+        Asked("User name", "None where there is no login.", placeholder="mailer@example.com", is_exact=True),
+    ] = ""
     address: Annotated[
-        str, "What mail of the server's own account leaves with; left out, its username, if that is an address."
+        str,
+        "What mail of the server's own account leaves with; left out, its username, if that is an address.",
+        Asked(
+            "Address",
+            "What mail of this server's own account leaves with; left empty it is the user name, if that is one.",
+            placeholder="mailer@example.com",
+        ),
     ] = ""
     internal: Annotated[
-        Flag, "Whether it is shared by all, so that no channel or agent may log in there with an account of its own."
+        Flag,
+        "Whether it is shared by all, so that no channel or agent may log in there with an account of its own.",
+        Asked(
+            "Internal: shared, nobody logs in with an account of their own",
+            "Channels and agents on it cannot override; their mail leaves with the server's address.",
+        ),
     ] = False
-    verify_tls: Annotated[Flag, "Whether its certificate is checked; false encrypts without knowing to whom."] = True
+    verify_tls: Annotated[
+        Flag,
+        "Whether its certificate is checked; false encrypts without knowing to whom.",
+        Asked(
+            "Check the server's certificate",
+            "Without it anybody on the way can pass for the server and read passwords and mail.",
+        ),
+    ] = True
     ca_file: Annotated[
-        str, 'The PEM file of the authorities that its certificate may come from; "": those of the system.'
+        str,
+        'The PEM file of the authorities that its certificate may come from; "": those of the system.',
+        Asked(
+            "Certificate authority",
+            "A file on the machine, for a certificate of your own authority. It is set there: "
+            "relay server set NAME ca_file=PATH",
+            is_exact=True,
+        ),
     ] = ""
     allow_plaintext_password: Annotated[
-        Flag, "Whether plain, login and auto may send the password over security none to another machine."
+        Flag,
+        "Whether plain, login and auto may send the password over security none to another machine.",
+        Asked(
+            "Allow passwords without encryption",
+            "Danger: whoever sees the network traffic has the password. Only for a network that you trust entirely.",
+        ),
     ] = False
-    null_sender: Annotated[Flag, "Whether it takes MAIL FROM:<>; where not, reports leave from the identity."] = True
+    null_sender: Annotated[
+        Flag,
+        "Whether it takes MAIL FROM:<>; where not, reports leave from the identity.",
+        Asked(
+            "Takes reports, which have no sender",
+            "Without it reports leave from the server's address; some providers want that.",
+        ),
+    ] = True
     chunking: Annotated[
-        Flag, "Whether mail goes by BDAT where the server offers CHUNKING, which is less work for both sides."
+        Flag,
+        "Whether mail goes by BDAT where the server offers CHUNKING, which is less work for both sides.",
+        Asked(
+            "Send in chunks (BDAT)",
+            "Where the server offers CHUNKING: less work for both sides. Try it with a test before you rely on it.",
+        ),
     ] = False
-    max_connections: Annotated[int, Strict(), Ge(1), "How many connections each account has at most."] = 4
-    max_messages_per_connection: Annotated[int, Strict(), Ge(1), "How many messages a connection carries at most."] = (
-        100
-    )
+    max_connections: Annotated[
+        Number,
+        "How many connections each account has at most.",
+        Asked("Connections at once", "For each account.", placeholder="no limit"),
+    ] = 4
+    max_messages_per_connection: Annotated[
+        Number,
+        "How many messages a connection carries at most.",
+        Asked("Messages per connection", "Then a new one is opened.", placeholder="no limit"),
+    ] = 100
     recipients_per_message: Annotated[
-        Count, "How many recipients a message has at most; more are split. 0: no limit."
+        Count,
+        "How many recipients a message has at most; more are split. 0: no limit.",
+        Asked("Recipients per message", "A message with more is split.", placeholder="no limit"),
     ] = 0
-    message_size: Annotated[Size, "How large a message may be. 0: no limit but the server's own."] = 0
-    messages_per_minute: Annotated[Count, "How many messages an account sends in a minute. 0: no limit."] = 0
-    recipients_per_day: Annotated[Count, "To how many recipients an account sends in a day. 0: no limit."] = 0
-    shared_limits: Annotated[Flag, "Whether these limits count all accounts of the server together."] = False
+    message_size: Annotated[
+        Size,
+        "How large a message may be. 0: no limit but the server's own.",
+        Asked("Largest message", "With a unit: 25MiB.", placeholder="no limit"),
+    ] = 0
+    messages_per_minute: Annotated[
+        Count,
+        "How many messages an account sends in a minute. 0: no limit.",
+        Asked("Messages per minute", "The rest waits its turn.", placeholder="no limit"),
+    ] = 0
+    recipients_per_day: Annotated[
+        Count,
+        "To how many recipients an account sends in a day. 0: no limit.",
+        Asked("Recipients per day", "In any 24 hours; the rest waits.", placeholder="no limit"),
+    ] = 0
+    shared_limits: Annotated[
+        Flag,
+        "Whether these limits count all accounts of the server together.",
+        Asked("All accounts of this server together have these limits"),
+    ] = False
     answers: Annotated[tuple[AnswerRule, ...], "What answers of this server mean, before our own table is asked."] = ()
     oauth: Annotated[OAuthClient | None, "The app that asks for tokens, for auth oauth2."] = None
-    incoming: Annotated[
-        Incoming | None, "The mailbox where mail for the address arrives: for round-trip tests and returned mail."
-    ] = None
+    incoming: Mailbox = None
     password: TypedPassword = field(default="", repr=False)
     password_from: PasswordSource = ""
 
@@ -283,27 +302,45 @@ class Server:
 class Profile:
     """What channels and agents have in common: an address, its aliases, and how it sends."""
 
-    __pydantic_config__: ClassVar = _CONFIG
+    __pydantic_config__: ClassVar = UNKNOWN_KEYS
     kind: ClassVar[ProfileKind]
 
     name: str
-    address: Annotated[str, "The address that mail leaves with."]
-    aliases: Annotated[tuple[str, ...], 'Other addresses; "@domain" stands for a whole domain.'] = ()
-    server: Annotated[str | None, "Through which server it sends; left out, default_server."] = None
+    address: Annotated[str, "The address that mail leaves with.", Asked("Address")]
+    aliases: Annotated[
+        tuple[str, ...],
+        'Other addresses; "@domain" stands for a whole domain.',
+        Asked("Aliases", "Other addresses that mail may come from, one to a line; @domain means the whole domain."),
+    ] = ()
+    server: Annotated[
+        str | None, "Through which server it sends; left out, default_server.", Asked("Outgoing mail server")
+    ] = None
     override: Annotated[
-        Flag, "Whether it logs in with its own account and leaves with its own address, not the server's."
+        Flag,
+        "Whether it logs in with its own account and leaves with its own address, not the server's.",
+        Asked(
+            "Override server configuration",
+            "It logs in with an account of its own, and mail leaves with its own address.",
+            column="Override",
+        ),
     ] = False
-    username: Annotated[str, "As whom it logs in when it overrides; left out, its address."] = ""
+    username: Annotated[
+        str,
+        "As whom it logs in when it overrides; left out, its address.",
+        Asked("User name", "Left empty it is the address.", column="Logs in as", is_exact=True),
+    ] = ""
     alias_identity: Annotated[
-        AliasIdentity, "How mail from an alias leaves: rewrite (as the address) or keep (as the alias; needs override)."
+        AliasIdentity,
+        "How mail from an alias leaves: rewrite (as the address) or keep (as the alias; needs override).",
+        Asked("Mail from an alias leaves as"),
     ] = AliasIdentity.REWRITE
     script: Annotated[
-        str | None, "Its header rules; a channel without any follows the script default, if there is one."
+        str | None,
+        "Its header rules; a channel without any follows the script default, if there is one.",
+        Asked("Script", "Header rules for its mail."),
     ] = None
-    mode: Annotated[Mode | None, "Its own delivery mode; left out, that of relay.toml."] = None
-    incoming: Annotated[
-        Incoming | None, "The mailbox where mail for the address arrives: for round-trip tests and returned mail."
-    ] = None
+    mode: Annotated[Mode | None, "Its own delivery mode; left out, that of relay.toml.", Asked("Mode")] = None
+    incoming: Mailbox = None
     password: TypedPassword = field(default="", repr=False)
     password_from: PasswordSource = ""
 
@@ -326,13 +363,18 @@ class Agent(Profile):
 
     kind: ClassVar[ProfileKind] = ProfileKind.AGENT
 
-    full_name: Annotated[str, "The person's name."] = ""
-    group: Annotated[str, "The group of agents, for filters and may_send_as."] = ""
-    role: Annotated[str, "The person's role in the company, in any words."] = ""
-    country: Annotated[str, "The person's country."] = ""
-    language: Annotated[str, "The person's language."] = ""
+    full_name: Annotated[str, "The person's name.", Asked("Full name")] = ""
+    group: Annotated[str, "The group of agents, for filters and may_send_as.", Asked("Group")] = ""
+    role: Annotated[str, "The person's role in the company, in any words.", Asked("Role")] = ""
+    country: Annotated[str, "The person's country.", Asked("Country")] = ""
+    language: Annotated[str, "The person's language.", Asked("Language")] = ""
     may_send_as: Annotated[
-        tuple[str, ...], 'As whom else the login may send: names, "group:NAME", or "*" for all.'
+        tuple[str, ...],
+        'As whom else the login may send: names, "group:NAME", or "*" for all.',
+        Asked(
+            "May also send as",
+            "Names of channels or agents, one to a line, whose addresses the agent may use beside the own.",
+        ),
     ] = ()
 
 
@@ -340,13 +382,27 @@ class Agent(Profile):
 class Application:
     """A login of software that may send as several profiles: names, "group:NAME" or "*"."""
 
-    __pydantic_config__: ClassVar = _CONFIG
+    __pydantic_config__: ClassVar = UNKNOWN_KEYS
 
     name: str
-    may_send_as: Annotated[tuple[str, ...], 'As whom the login may send: names, "group:NAME", or "*" for all.'] = ()
+    may_send_as: Annotated[
+        tuple[str, ...],
+        'As whom the login may send: names, "group:NAME", or "*" for all.',
+        Asked(
+            "May send as",
+            "One to a line: the name of a channel or agent, group:NAME for all agents of a group, or * for everybody.",
+            placeholder="support\ngroup:sales",
+        ),
+    ] = ()
     bounces: Annotated[
         str | None,
         "For a mail server: the channel or agent its bounces leave from; left out, the one that a bounce is for.",
+        Asked(
+            "Bounces are sent from",
+            "For a mail server that sends through Relay: the channel or agent its bounces are sent from. "
+            "Defaults to the channel or agent a bounce is for.",
+            placeholder="support",
+        ),
     ] = None
 
 
@@ -354,13 +410,24 @@ class Application:
 class Script:
     """Named header rules for a channel's mail."""
 
-    __pydantic_config__: ClassVar = _CONFIG
+    __pydantic_config__: ClassVar = UNKNOWN_KEYS
 
     name: str
-    set_headers: Annotated[Mapping[str, str], "Header fields to set; they replace those of the message."] = field(
-        default_factory=dict
-    )
-    remove_headers: Annotated[tuple[str, ...], "Header fields to remove."] = ()
+    set_headers: Annotated[
+        Mapping[str, str],
+        "Header fields to set; they replace those of the message.",
+        Asked(
+            "Set these fields",
+            "One to a line, as “Name: value”. A field that the message has already is replaced.",
+            placeholder="Organization: Acme Jets",
+            is_exact=True,
+        ),
+    ] = field(default_factory=dict)
+    remove_headers: Annotated[
+        tuple[str, ...],
+        "Header fields to remove.",
+        Asked("Remove these fields", "One name to a line.", placeholder="X-Originating-IP", is_exact=True),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType
-from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, get_origin, get_type_hints
 
 from relay.config.schema import is_size, keys_of, no_such_key, show
-from relay.directory.model import Application, Incoming, OAuthClient, Profile, Script, Server
+from relay.directory.keys import plain_type
+from relay.directory.model import Application, Profile, Script, Server
+from relay.directory.tables import Incoming, OAuthClient
 
 Editable: TypeAlias = type[Server | Profile | Application | Script]
 Values: TypeAlias = Mapping[str, Any]
@@ -103,12 +105,12 @@ def parse_inner(model: Editable, table: str, key: str, text: str) -> Any:
 
     Raises EditRefused.
     """
-    inner = _plain(get_type_hints(model, include_extras=True)[table])
+    inner = plain_type(get_type_hints(model, include_extras=True)[table])
     return _parsed(get_type_hints(inner, include_extras=True)[key], f"{table}.{key}", text) if text else None
 
 
 def _parsed(hint: object, key: str, text: str) -> Any:
-    kind = _plain(hint)
+    kind = plain_type(hint)
     if kind is bool:
         if text.lower() not in _FLAGS:
             raise EditRefused(f"{key}: {show(text)} is neither true nor false", key)
@@ -159,12 +161,3 @@ def _nothing(model: "Editable | type[OAuthClient | Incoming]", key: str) -> None
     field = next(field for field in fields(model) if field.name == key)
     if field.default is MISSING and field.default_factory is MISSING:
         raise EditRefused(f"{key}: there is no default; write {key}=VALUE", key)
-
-
-def _plain(hint: object) -> object:
-    """Return the type that a hint speaks of, without its Annotated and its `| None`."""
-    if get_origin(hint) is Annotated:
-        return _plain(get_args(hint)[0])
-    if type(None) in get_args(hint):
-        return _plain(next(arg for arg in get_args(hint) if arg is not type(None)))
-    return hint

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from relay.directory.model import Directory, Incoming, Profile, Server
+from relay.directory.model import Directory, Profile, Server
+from relay.directory.tables import Incoming
 from relay.secrets.secret import SecretRef, incoming_ref
 
 

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
-from relay.directory.model import Incoming
+from relay.directory.tables import Incoming
 from relay.incoming.imap import ImapReader
 from relay.incoming.mailbox import Mailbox
 from relay.incoming.pop3 import Pop3Reader

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from relay.directory.model import Auth, Directory, Kind, OAuthClient, Profile, Server
+from relay.directory.model import Auth, Directory, Kind, Profile, Server
+from relay.directory.tables import OAuthClient
 from relay.mail.address import AddressError, domain_key
 from relay.secrets.oauth.identity_provider import scope_for
 

@@ -4,31 +4,21 @@ The keys of DESIGN section 4 come first; the others are those of directory.toml.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from relay.config.faults import did_you_mean
 from relay.control.context import Parts
 from relay.control.entries.assignments import version_of
+from relay.control.entries.facts import AccountState, ApplicationFacts, ProfileFacts, ScriptFacts, ServerFacts
 from relay.control.entries.passwords import login_is_set
 from relay.control.refused import Refused
-from relay.control.results import TroubledAccount
 from relay.directory.kinds import Entry, EntryKind
-from relay.directory.model import (
-    AnswerRule,
-    Application,
-    Auth,
-    Incoming,
-    Kind,
-    OAuthClient,
-    Profile,
-    ProfileKind,
-    Script,
-    Server,
-)
+from relay.directory.model import AnswerRule, Application, Auth, Kind, Profile, ProfileKind, Script, Server
+from relay.directory.tables import Incoming, OAuthClient
 from relay.secrets.secret import client_bound_to, client_owner, ref_of, token_ref
 
 Record: TypeAlias = dict[str, Any]
@@ -93,19 +83,15 @@ def _describe_servers(parts: Parts) -> Describe:
 
     def describe(server: Server) -> Record:
         ref = token_ref(server, server) or ref_of(server, server)
-        shown = {
-            "name": server.name,
-            "host": server.effective_host,
-            "port": server.effective_port,
-            "security": server.effective_security.value,
-            "auth": server.auth.value,
-            "username": server.username,
-            "address": str(server.identity or ""),
+        here = [one for one in troubled if one.server == server.name]
+        own = next((one for one in here if one.username == server.username and not one.address), None)
+        facts: ServerFacts = {
             "default": server.name == directory.default_server,
-            "internal": server.internal,
             "used_by_channels": used[server.name, ProfileKind.CHANNEL],
             "used_by_agents": used[server.name, ProfileKind.AGENT],
-            **_state(server, troubled),
+            "state": cast("AccountState", own.state) if own else "ok",
+            "held_since": own.held_since if own else None,
+            "accounts_held": len({one.account for one in here if one.state == "held"}),
             "password_set": parts.secrets.is_set(ref),
             "password_for_another": parts.secrets.is_set_for_another(ref),
             "client_secret_set": parts.vault.is_for(client_owner(server.name), client_bound_to(server)),
@@ -114,6 +100,16 @@ def _describe_servers(parts: Parts) -> Describe:
                 *(key for key in _FOLLOWING if not getattr(server, key)),
                 *([] if server.kind is Kind.SMTP else ["security"]),
             ],
+        }
+        shown = {
+            "name": server.name,
+            "host": server.effective_host,
+            "port": server.effective_port,
+            "security": server.effective_security.value,
+            "auth": server.auth.value,
+            "username": server.username,
+            "address": str(server.identity or ""),
+            **facts,
             "version": version_of(server),
         }
         return shown | _rest(server, shown)
@@ -127,20 +123,23 @@ def _describe_profiles(parts: Parts) -> Describe:
     def describe(profile: Profile) -> Record:
         server = directory.server_of(profile)
         ref = (server and token_ref(server, profile)) or ref_of(profile, server)
-        shown = {
-            "name": profile.name,
-            "address": profile.address,
-            "aliases": list(profile.aliases),
-            "server": profile.server,
+        facts: ProfileFacts = {
             "resolved_server": server.name if server else None,
-            "override": profile.override,
-            "username": profile.username or (profile.address if profile.override else ""),
             "password_set": parts.secrets.is_set(ref),
             "password_for_another": parts.secrets.is_set_for_another(ref),
             "password_needed": needs_own_secret(profile, server),
             "login_set": login_is_set(parts, profile.name),
             "last_test": parts.tests.record(profile),
             "follows": [] if profile.username else ["username"],
+        }
+        shown = {
+            "name": profile.name,
+            "address": profile.address,
+            "aliases": list(profile.aliases),
+            "server": profile.server,
+            "override": profile.override,
+            "username": profile.username or (profile.address if profile.override else ""),
+            **facts,
             "version": version_of(profile),
         }
         return shown | _rest(profile, shown)
@@ -150,11 +149,12 @@ def _describe_profiles(parts: Parts) -> Describe:
 
 def _describe_applications(parts: Parts) -> Describe:
     def describe(application: Application) -> Record:
+        facts: ApplicationFacts = {"login_set": login_is_set(parts, application.name)}
         shown = {
             "name": application.name,
             "may_send_as": list(application.may_send_as),
             "bounces": application.bounces,
-            "login_set": login_is_set(parts, application.name),
+            **facts,
             "version": version_of(application),
         }
         return shown | _rest(application, shown)
@@ -175,16 +175,20 @@ def _describe_scripts(parts: Parts) -> Describe:
 
     def describe(script: Script) -> Record:
         used = Counter(profile.kind for profile in users[script.name])
-        naming = ({"kind": str(one.kind), "name": one.name} for one in users[script.name] if one.script == script.name)
-        return {
+        naming = (one for one in users[script.name] if one.script == script.name)
+        facts: ScriptFacts = {
+            "used_by_channels": used[ProfileKind.CHANNEL],
+            "used_by_agents": used[ProfileKind.AGENT],
+            "named_by": [{"kind": one.kind.value, "name": one.name} for one in islice(naming, _MOST_USERS)],
+        }
+        shown = {
             "name": script.name,
             "set_headers": dict(script.set_headers),
             "remove_headers": list(script.remove_headers),
-            "used_by_channels": used[ProfileKind.CHANNEL],
-            "used_by_agents": used[ProfileKind.AGENT],
-            "named_by": list(islice(naming, _MOST_USERS)),
+            **facts,
             "version": version_of(script),
         }
+        return shown | _rest(script, shown)
 
     return describe
 
@@ -199,17 +203,6 @@ _DESCRIBED: Mapping[str, Callable[[Parts], Describe]] = MappingProxyType(
     }
 )
 """What makes the records of each noun: what they have in common is looked up once, for however many there are."""
-
-
-def _state(server: Server, troubled: Iterable[TroubledAccount]) -> dict[str, Any]:
-    """Return how a server's own account is, since when, and how many of its accounts are held."""
-    here = [one for one in troubled if one.server == server.name]
-    own = next((one for one in here if one.username == server.username and not one.address), None)
-    return {
-        "state": own.state if own else "ok",
-        "held_since": own.held_since if own else None,
-        "accounts_held": len({one.account for one in here if one.state == "held"}),
-    }
 
 
 def _rest(entry: Entry | AnswerRule | OAuthClient | Incoming, shown: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from relay.config.endpoint import is_host_name
 from relay.config.schema import not_in_this_version
-from relay.directory.model import Auth, Directory, Incoming, Kind, OAuthClient, Profile, Security, Server
+from relay.directory.model import Auth, Directory, Kind, Profile, Security, Server
 from relay.directory.reading import Findings, Reading
+from relay.directory.tables import Incoming, OAuthClient
 from relay.mail.address import Address, AddressError, domain_key
 from relay.mail.structured_fields import CONTROL
 

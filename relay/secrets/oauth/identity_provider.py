@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
-from relay.directory.model import Kind, OAuthClient
+from relay.directory.model import Kind
+from relay.directory.tables import OAuthClient
 from relay.secrets.sources import SecretUnavailable
 
 

@@ -23,7 +23,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from relay.directory.model import OAuthClient
+from relay.directory.tables import OAuthClient
 from relay.mail.reply import clean_text
 from relay.secrets.oauth.client_key import OwnKey, own_key
 from relay.secrets.oauth.identity_provider import (

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, create_model
 
-from relay.control.entries.machine_keys import MACHINE_KEYS
+from relay.directory.keys import MACHINE_KEYS, Asked
 from relay.directory.values import Editable
 from relay.web.api.bodies import NAME_PATTERN, Body, Given
 from relay.web.api.key_words import words_of
@@ -70,8 +70,9 @@ def _with_models(hint: Any, without: frozenset[str], base: type[Body]) -> Any:
     if isinstance(hint, type) and is_dataclass(hint):
         return _table_model(hint, without, base)
     inner = get_args(hint)
-    if get_origin(hint) is Annotated and isinstance(inner[-1], str):  # with its meaning
-        hint = Annotated[inner[0], *inner[1:-1]] if len(inner) > 2 else inner[0]
+    if get_origin(hint) is Annotated and any(isinstance(one, str | Asked) for one in inner[1:]):  # with its meaning
+        rest = [one for one in inner[1:] if not isinstance(one, str | Asked)]
+        hint = Annotated[inner[0], *rest] if rest else inner[0]
         return _with_models(hint, without, base)
     if get_origin(hint) in {Union, UnionType}:
         union: Any = None

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from relay.control.refused import Conflict, LoginRefused, Refused
 from relay.control.tests.results import PasswordKept
-from relay.directory.values import Editable
+from relay.directory.kinds import Entry, EntryKind
 from relay.web.kit.forms import (
     Field,
     FieldFaults,
@@ -26,12 +26,13 @@ from relay.web.kit.forms import (
     read_values,
     shown_texts,
 )
+from relay.web.kit.key_fields import groups_for
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site, segment
 from relay.web.kit.words import KEEP, in_short, login_words, sentences
 
 Record: TypeAlias = Mapping[str, Any]
-MakeGroups: TypeAlias = Callable[[PageRequest, Record | None], Awaitable[Sequence[Group]]]
+Special: TypeAlias = Callable[[PageRequest, Record | None], Awaitable[Mapping[str, Field | None]]]
 Finish: TypeAlias = Callable[[PageRequest, str], Awaitable[str]]
 Check: TypeAlias = Callable[[PageRequest, Sequence[Field]], FieldFaults]
 About: TypeAlias = Callable[[PageRequest, Record | None], Awaitable[Mapping[str, Any]]]
@@ -53,25 +54,47 @@ def _nothing_wrong(visit: PageRequest, fields: Sequence[Field]) -> FieldFaults: 
     return {}
 
 
+async def _nothing_special(visit: PageRequest, record: Record | None) -> Mapping[str, Field | None]:  # noqa: ARG001
+    return {}
+
+
 async def _nothing_about(visit: PageRequest, record: Record | None) -> Mapping[str, Any]:  # noqa: ARG001
     return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noun:
-    """One kind of entry. `groups` makes its form (None: for a new one). `check` says what is wrong between its fields.
-    `finish` does what is left after a save (a password, a default) and returns a sentence about it. `templates` is the
-    folder of its own templates, and `about` returns what these know beside the record, as `about`.
+    """The pages of one noun. `special` makes the fields of its form that are no keys, or are asked for in another way
+    (None: not now). `check` says what is wrong between its fields. `finish` does what is left after a save (a password,
+    a default) and returns a sentence about it. `about` returns what its own templates know beside the record, as
+    `about`.
     """
 
-    word: str
-    path: str
-    model: Editable
-    groups: MakeGroups
-    templates: str
+    kind: EntryKind[Entry]
+    special: Special = _nothing_special
     check: Check = _nothing_wrong
     finish: Finish = _nothing_more
     about: About = _nothing_about
+
+    @property
+    def word(self) -> str:
+        """The word that begins its operations."""
+        return self.kind.word
+
+    @property
+    def path(self) -> str:
+        """Where its list is."""
+        return f"/{self.kind.table}"
+
+    @property
+    def model(self) -> type[Entry]:
+        """What one of its entries is."""
+        return self.kind.model
+
+    @property
+    def templates(self) -> str:
+        """The folder of its own templates."""
+        return self.kind.table
 
     def where(self, name: str) -> str:
         """Return the address of one entry."""
@@ -79,7 +102,7 @@ class Noun:
 
     def place(self, name: str) -> str:
         """Return how the keys of one entry begin in the directory."""
-        return f"{self.word}s.{name}."
+        return f"{self.kind.table}.{name}."
 
 
 def editing_routes(noun: Noun, site: Site) -> list[Route]:
@@ -232,7 +255,7 @@ async def save_password(visit: PageRequest, operation: str, name: str) -> str:
 
 async def groups_of(noun: Noun, visit: PageRequest, record: Record | None) -> Sequence[Group]:
     """Return the groups of a form; that of a new entry asks for its name first."""
-    groups = await noun.groups(visit, record)
+    groups = groups_for(noun.kind, await noun.special(visit, record))
     if record is not None:
         return groups
     first, *others = groups

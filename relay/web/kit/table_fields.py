@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
 
-from relay.control.entries.machine_keys import MACHINE_KEYS
+from relay.directory.keys import MACHINE_KEYS
 from relay.directory.values import Editable
 
 

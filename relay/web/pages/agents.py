@@ -1,39 +1,33 @@
 """The pages of agents: the list, the form, and what is done with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.directory.model import Agent
-from relay.secrets.login_password import prepare
+from relay.directory.kinds import AGENT
 from relay.web.authorization import authorizing_routes
 from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page, save_password
-from relay.web.kit.forms import Choice, Field, Group
-from relay.web.kit.lists import Column, Listing, chosen_columns, columns_route
+from relay.web.kit.forms import Field
+from relay.web.kit.key_fields import columns_for, key_field
+from relay.web.kit.lists import Listing, chosen_columns, columns_route
 from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.pages import profile_tests
-from relay.web.pages.account_troubles import troubles_of
 from relay.web.pages.invitations import invitation_routes
-from relay.web.pages.outgoing_fields import dropped_override, outgoing_faults, outgoing_group
+from relay.web.pages.outgoing_fields import (
+    dropped_override,
+    outgoing_faults,
+    outgoing_fields,
+    script_field,
+    troubles_of,
+)
+from relay.web.pages.secret_fields import LOGIN_PASSWORD, SetSecret, has_login, login_field, set_secrets
 
 _PATH = "/agents"
-_COLUMNS = (
-    Column("name", "Name"),
-    Column("full_name", "Full name", is_optional=True),
-    Column("address", "Address", is_optional=True),
-    Column("resolved_server", "Outgoing mail server", is_optional=True),
-    Column("group", "Group", is_optional=True),
-    Column("role", "Role", is_optional=True),
-    Column("country", "Country", is_optional=True),
-    Column("language", "Language", is_optional=True),
-    Column("override", "Override", is_optional=True),
-    Column("password_set", "Email password", is_optional=True),
-    Column("login_set", "Login", is_optional=True),
-)
+_COLUMNS = columns_for(AGENT, optional=AGENT.columns[1:])
 _AT_FIRST = ("full_name", "address", "group", "role", "password_set", "login_set")
 _FILTERS = ("group", "role", "server", "password")
 
@@ -66,39 +60,20 @@ async def _list(visit: PageRequest) -> Response:
     )
 
 
-async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:
-    outgoing = outgoing_group(visit, record, await visit.run("server.list"))
-    fields = tuple(replace(one, hint=_mail_hint(record)) if one.key == "password" else one for one in outgoing.fields)
-    scripts = [one["name"] for one in await visit.run("script.list")]
-    return (
-        Group("", (_FULL_NAME, _ADDRESS, _ALIASES)),
-        replace(outgoing, fields=fields),
-        Group("Person", _PERSON),
-        Group("Login at Relay", (_login(record), _MAY_SEND_AS)),
-        Group("More about sending", _rarely(scripts), is_folded=True),
-    )
+async def _special(visit: PageRequest, record: Record | None) -> Mapping[str, Field | None]:
+    outgoing = outgoing_fields(visit, AGENT, record, await visit.run("server.list"))
+    address = key_field(AGENT, "address")
+    return {
+        **outgoing,
+        "address": replace(address, placeholder="jane@example.com"),
+        "password": replace(outgoing["password"], hint=_mail_hint(record)),
+        "login_password": login_field(
+            "Set; a new one signs the agent out everywhere." if has_login(record) else _BETTER
+        ),
+        "script": script_field(AGENT, await visit.run("script.list"), "None"),
+    }
 
 
-_FULL_NAME = Field(key="full_name", label="Full name")
-_ADDRESS = Field(key="address", label="Address", kind="email", is_required=True, placeholder="jane@example.com")
-_ALIASES = Field(
-    key="aliases",
-    label="Aliases",
-    kind="lines",
-    hint="Other addresses of the same person, one to a line; @example.com is a whole domain.",
-)
-_PERSON = (
-    Field(key="group", label="Group"),
-    Field(key="role", label="Role"),
-    Field(key="country", label="Country"),
-    Field(key="language", label="Language"),
-)
-_MAY_SEND_AS = Field(
-    key="may_send_as",
-    label="May also send as",
-    kind="lines",
-    hint="Names of channels or agents, one to a line, whose addresses the agent may use beside the own.",
-)
 _BETTER = "Better left empty: invite the agent, who sets it on the profile page, and nobody else knows it."
 
 
@@ -108,41 +83,12 @@ def _mail_hint(record: Record | None) -> str:
     return _BETTER
 
 
-def _login(record: Record | None) -> Field:
-    is_set = record is not None and record["login_set"]
-    return Field(
-        key="login",
-        label="Login password",
-        kind="password",
-        check=prepare,
-        autocomplete="new-password",
-        hint="Set; a new one signs the agent out everywhere." if is_set else _BETTER,
-    )
+_SECRETS = (SetSecret(LOGIN_PASSWORD, "agent.login", "its login password is set"),)
 
 
-def _rarely(scripts: Sequence[str]) -> tuple[Field, ...]:
-    """Return the fields that few agents need."""
-    modes = (Choice("", "As the settings say"), *(Choice(mode, mode) for mode in ("auto", "direct", "queued")))
-    kept = (Choice("rewrite", "The main address"), Choice("keep", "The alias itself (needs the override)"))
-    return (
-        Field(key="alias_identity", label="Mail from an alias leaves as", kind="select", choices=kept, start="rewrite"),
-        Field(key="mode", label="Mode", kind="select", choices=modes),
-        Field(
-            key="script",
-            label="Script",
-            kind="select",
-            choices=(Choice("", "None"), *(Choice(name, name) for name in scripts)),
-        ),
-    )
-
-
-async def _set_passwords(visit: PageRequest, name: str) -> str:
+async def _finish(visit: PageRequest, name: str) -> str:
     # The mail password last: where it is refused, the other is saved.
-    done = [await dropped_override(visit, "agent", name)]
-    login = visit.secret("login")
-    if login is not None:
-        await visit.run("agent.login", name=name, password=login)
-        done.append("its login password is set")
+    done = [await dropped_override(visit, "agent", name), *await set_secrets(visit, name, _SECRETS)]
     done.append(await save_password(visit, "agent.password", name))
     return "; ".join(filter(None, done))
 
@@ -156,13 +102,4 @@ async def _about(visit: PageRequest, record: Record | None) -> Mapping[str, Any]
     }
 
 
-_NOUN = Noun(
-    word="agent",
-    path=_PATH,
-    model=Agent,
-    groups=_groups,
-    templates="agents",
-    check=outgoing_faults,
-    finish=_set_passwords,
-    about=_about,
-)
+_NOUN = Noun(kind=AGENT, special=_special, check=outgoing_faults, finish=_finish, about=_about)

@@ -1,50 +1,45 @@
-"""The part of a form that says how a channel or agent sends: through which server, and with whose account."""
+"""How a channel or agent sends, on its pages: the fields that say so, what is wrong between them, and its account."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from relay.control.results import AdvisedAccount
+from relay.directory.kinds import Entry, EntryKind
 from relay.web.kit.entry_editing import Record
-from relay.web.kit.forms import Choice, Field, FieldFaults, Group
+from relay.web.kit.forms import Choice, Field, FieldFaults
+from relay.web.kit.key_fields import key_field
 from relay.web.kit.page_request import PageRequest
-
-_TECHNICAL = {"autocapitalize": "none", "spellcheck": "false"}
+from relay.web.pages.secret_fields import REPLACE, secret_field
 
 _NOT_THERE = "For the override alone."
+# What the script of the page switches off with the override.
+_OVERRIDE: Mapping[str, str] = {"data-override": ""}
 
 
-def outgoing_group(visit: PageRequest, record: Record | None, servers: Sequence[Record]) -> Group:
-    """Return the group; the override is off, with the reason, where the server that is chosen is internal."""
+def outgoing_fields(
+    visit: PageRequest, kind: EntryKind[Entry], record: Record | None, servers: Sequence[Record]
+) -> dict[str, Field]:
+    """Return the fields; the override is off, with the reason, where the server that is chosen is internal."""
     default = next((one for one in servers if one["default"]), None)
     chosen = visit.text("server") if visit.form else str((record or {}).get("server") or "")
     resolved = next((one for one in servers if one["name"] == chosen), default)
     off = _reason(resolved) if resolved is not None and resolved["internal"] else ""
     is_set = record is not None and record["override"] and record["password_set"]
     by_oauth = resolved is not None and resolved["auth"] == "oauth2"
-    override = Field(
-        key="override",
-        label="Override server configuration",
-        kind="check",
-        hint="It logs in with an account of its own, and mail leaves with its own address.",
-        off=off,
-        attributes={"data-override": ""},
-    )
-    username = Field(
-        key="username",
-        label="User name",
-        hint="Left empty it is the address.",
-        off=off and _NOT_THERE,
-        attributes=_TECHNICAL | {"data-override": ""},
-    )
-    password = Field(
-        key="password",
-        label="Email password",
-        kind="password",
-        autocomplete="new-password",
-        hint=_password_hint(is_set=is_set, by_oauth=by_oauth),
-        off=off and _NOT_THERE,
-        attributes={"data-override": ""},
-    )
-    server = Field(key="server", label="Outgoing mail server", kind="select", choices=_choices(servers, default))
-    return Group("Outgoing mail", (server, override, username, password))
+    override, username = key_field(kind, "override"), key_field(kind, "username")
+    password = secret_field("password", "Email password", _password_hint(is_set=is_set, by_oauth=by_oauth))
+    return {
+        "server": replace(key_field(kind, "server"), kind="select", choices=_choices(servers, default)),
+        "override": replace(override, off=off, attributes=_OVERRIDE),
+        "username": replace(username, off=off and _NOT_THERE, attributes={**username.attributes, **_OVERRIDE}),
+        "password": replace(password, off=off and _NOT_THERE, attributes=_OVERRIDE),
+    }
+
+
+def script_field(kind: EntryKind[Entry], scripts: Sequence[Record], none: str) -> Field:
+    """Return the field that chooses header rules; `none` is what is said where none is chosen."""
+    choices = (Choice("", none), *(Choice(one["name"], one["name"]) for one in scripts))
+    return replace(key_field(kind, "script"), kind="select", choices=choices)
 
 
 def outgoing_faults(visit: PageRequest, fields: Sequence[Field]) -> FieldFaults:
@@ -66,6 +61,14 @@ async def dropped_override(visit: PageRequest, noun: str, name: str) -> str:
     return "" if record["override"] else f"its override is off, because {record['resolved_server']} is internal"
 
 
+async def troubles_of(visit: PageRequest, record: Record | None) -> list[AdvisedAccount]:
+    """Return how the own account of a profile is held or slowed; nothing where the server's account sends."""
+    if record is None or not record["override"] or not record["resolved_server"]:
+        return []
+    found: list[AdvisedAccount] = await visit.run("account.troubled", server=record["resolved_server"])
+    return [one for one in found if one.username == record["username"] and one.address in {"", record["address"]}]
+
+
 def _choices(servers: Sequence[Record], default: Record | None) -> tuple[Choice, ...]:
     def choice(server: Record, value: str, label: str) -> Choice:
         return Choice(value, label, attributes={"data-off": _reason(server) if server["internal"] else ""})
@@ -84,4 +87,4 @@ def _reason(server: Record) -> str:
 def _password_hint(*, is_set: bool, by_oauth: bool) -> str:
     if by_oauth:
         return "Not needed: the server logs in by OAuth. Save, then authorize the account."
-    return "Set; fill in to replace it." if is_set else "With which it logs in at the server. It is never shown again."
+    return REPLACE if is_set else "With which it logs in at the server. It is never shown again."

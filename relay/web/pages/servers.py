@@ -6,28 +6,19 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.directory.model import Server
+from relay.directory.kinds import SERVER
 from relay.web.authorization import authorizing_routes
 from relay.web.kit.entry_editing import Noun, Record, editing_routes, noun_page, save_password
-from relay.web.kit.forms import Choice, Field, FieldFaults, Group
+from relay.web.kit.forms import Choice, Field, FieldFaults
+from relay.web.kit.key_fields import LOGINS, SECURITIES, columns_for
 from relay.web.kit.lists import Column, Listing
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.pages import server_default, server_tests
-from relay.web.pages.mailbox_fields import PASSWORD, mailbox_faults
-from relay.web.pages.server_fields import LOGINS, SECURITIES, server_groups
+from relay.web.pages.secret_fields import MAILBOX_PASSWORD, SetSecret, mailbox_faults, set_secrets
+from relay.web.pages.server_fields import server_fields
 
-_COLUMNS = (
-    Column("name", "Name"),
-    Column("host", "Server name"),
-    Column("port", "Port"),
-    Column("security", "Security"),
-    Column("auth", "Login"),
-    Column("used_by_channels", "Used by channels"),
-    Column("used_by_agents", "Used by agents"),
-    Column("last_test", "Last test"),
-    Column("state", "State"),
-)
+_COLUMNS = columns_for(SERVER)
 _USERS = (
     Column("name", "Name"),
     Column("address", "Address"),
@@ -75,11 +66,11 @@ async def _users(visit: PageRequest) -> Response:
     return visit.render("servers/users.html", noun=_NOUN, record=record, **shown)
 
 
-async def _groups(visit: PageRequest, record: Record | None) -> Sequence[Group]:
+async def _special(visit: PageRequest, record: Record | None) -> Mapping[str, Field | None]:
     presets = await visit.run("provider.list")
     there = _NOUN.where(record["name"]) if record else f"{_NOUN.path}/-"
     followed = "" if record else await server_default.followed(visit)
-    return server_groups(record, presets, chosen=visit.text("preset"), fill_at=f"{there}/fill", followed=followed)
+    return server_fields(record, presets, chosen=visit.text("preset"), fill_at=f"{there}/fill", followed=followed)
 
 
 async def _about(visit: PageRequest, record: Record | None) -> Mapping[str, Any]:
@@ -104,17 +95,14 @@ def _faults(visit: PageRequest, fields: Sequence[Field]) -> FieldFaults:  # noqa
     return found
 
 
+_SECRETS = (
+    SetSecret("client_secret", "server.client_secret", "its client secret is set", parameter="secret"),
+    SetSecret(MAILBOX_PASSWORD, "server.incoming", "the password of its mailbox is set"),
+)
+
+
 async def _finish(visit: PageRequest, name: str) -> str:
-    done = []
-    secrets = (
-        ("client_secret", "server.client_secret", "secret", "its client secret is set"),
-        (PASSWORD, "server.incoming", "password", "the password of its mailbox is set"),
-    )
-    for field, operation, parameter, words in secrets:
-        given = visit.secret(field)
-        if given is not None:
-            await visit.run(operation, name=name, **{parameter: given})
-            done.append(words)
+    done = await set_secrets(visit, name, _SECRETS)
     if visit.text("default") == "true":
         await visit.run("server.default", name=name)
         done.append("it is the default now")
@@ -128,13 +116,4 @@ async def _finish(visit: PageRequest, name: str) -> str:
     return "; ".join(filter(None, done))
 
 
-_NOUN = Noun(
-    word="server",
-    path="/servers",
-    model=Server,
-    groups=_groups,
-    templates="servers",
-    check=_faults,
-    finish=_finish,
-    about=_about,
-)
+_NOUN = Noun(kind=SERVER, special=_special, check=_faults, finish=_finish, about=_about)

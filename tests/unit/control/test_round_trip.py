@@ -8,7 +8,7 @@ import pytest
 
 from relay.control.tests.results import StepRecord
 from relay.control.tests.round_trip import RoundTrip
-from relay.directory.model import Incoming
+from relay.directory.tables import Incoming
 from relay.incoming.mailbox import Mailbox
 from relay.mail.address import Address
 from relay.mail.content import Content

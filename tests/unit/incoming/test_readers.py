@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relay.directory.model import Incoming
+from relay.directory.tables import Incoming
 from relay.incoming.mailbox import Mailbox
 from relay.incoming.open_mailbox import Mailboxes
 from relay.incoming.reader import INBOX, Folder, MailboxFailed, MailboxRefused, Reader

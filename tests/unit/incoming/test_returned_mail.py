@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from relay.control.json_values import fields_of
-from relay.directory.model import Channel, Directory, Incoming, Server
+from relay.directory.model import Channel, Directory, Server
 from relay.incoming.returned_mail import ReturnedMail
 from relay.secrets.master_key import key_source
 from relay.secrets.resolver import SecretResolver

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from relay.directory.model import Auth, Channel, OAuthClient, Server
+from relay.directory.model import Auth, Channel, Server
+from relay.directory.tables import OAuthClient
 from relay.secrets.oauth.identity_provider import DeviceCode, Grant
 from relay.secrets.secret import SecretRef, token_ref
 

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from relay.directory.model import OAuthClient
+from relay.directory.tables import OAuthClient
 from relay.secrets.oauth.identity_provider import TokenRefused
 from relay.secrets.oauth.requests import TokenRequests
 from tests.peers.system import LOOPBACK

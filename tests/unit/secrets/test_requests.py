@@ -16,7 +16,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.directory.model import OAuthClient
+from relay.directory.tables import OAuthClient
 from relay.secrets.oauth.identity_provider import StillWaiting, TokenRefused
 from relay.secrets.oauth.requests import TokenRequests, grant_of
 from relay.secrets.oauth.token_account import new_record, parse_token_record

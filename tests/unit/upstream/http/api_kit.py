@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from relay.directory.model import Account, Auth, Kind, OAuthClient, Server
+from relay.directory.model import Account, Auth, Kind, Server
+from relay.directory.tables import OAuthClient
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
