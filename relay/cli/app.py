@@ -17,13 +17,11 @@ from typer.main import get_command
 
 from relay import __version__
 from relay.cli import (
-    agent,
     alert,
-    application,
     backup,
-    channel,
     check,
     doctor,
+    entries,
     init,
     messages,
     people,
@@ -140,9 +138,9 @@ for register in (
     register(app)
 for name, verbs in {
     "server": server.app,
-    "channel": channel.app,
-    "agent": agent.app,
-    "application": application.app,
+    "channel": entries.channel_app,
+    "agent": entries.agent_app,
+    "application": entries.application_app,
     "queue": messages.queue_app,
     "account": status.account_app,
     "messages": messages.messages_app,

@@ -9,9 +9,10 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,7 +33,7 @@ _MOST_IDS = 50
 _ANSWER_SECONDS = 0.8
 # What is asked of a running relay, and the key of the answer, by the noun.
 _ASKED = {"admin": "admin.list", "token": "token.list"}
-_BOOLEANS = ("true", "false")
+BOOLEANS = ("true", "false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +131,14 @@ def providers(_context: Context, _incomplete: str) -> Iterable[str]:
 def changes(context: Context, incomplete: str) -> Iterable[str]:
     """Offer KEY= for every key of the noun, then the values of a key that knows a few."""
     from relay.config.schema import keys_of
-    from relay.directory.model import Agent, Application, Channel, Server
 
-    noun = context.parent.info_name if context.parent else ""
     key, is_set, _ = incomplete.partition("=")
     if is_set:
         return [f"{key}={value}" for value in _values_of(context, key)]
     if split_key := _key_before_equals():
         return _values_of(context, split_key)
-    kind = {"server": Server, "channel": Channel, "agent": Agent}.get(noun or "", Application)
     hidden = {"name", "password", "oauth", "incoming", "answers"}
-    return [f"{key}=" for key in keys_of(kind) if key not in hidden]
+    return [f"{key}=" for key in keys_of(_model_of(context)) if key not in hidden]
 
 
 def _key_before_equals() -> str:
@@ -156,7 +154,25 @@ def _values_of(context: Context, key: str) -> Iterable[str]:
         return _names_of(context, "scripts")
     if key == "bounces":
         return _names_of(context, "channels", "agents")
-    return _WORDS.get(key, ())
+    return words_of(_model_of(context), key)
+
+
+def words_of(model: type, key: str) -> tuple[str, ...]:
+    """Return the words that a key of a noun knows; none where it takes any."""
+    from relay.directory.keys import hint_of, plain_type
+
+    hint = plain_type(hint_of(model, key))
+    if hint is bool:
+        return BOOLEANS
+    is_words = isinstance(hint, type) and issubclass(hint, StrEnum)
+    return tuple(word.value for word in hint) if is_words else ()
+
+
+def _model_of(context: Context) -> type:
+    """Return the model of the noun whose verb is typed."""
+    from relay.directory.kinds import KINDS
+
+    return KINDS[(context.parent and context.parent.info_name) or ""].model
 
 
 SECURITIES = ("none", "starttls", "tls")
@@ -164,15 +180,6 @@ AUTHS = ("none", "plain", "login", "cram-md5", "scram-sha-256", "oauth2", "auto"
 MODES = ("auto", "direct", "queued")
 STATES = ("queued", "sending", "unknown", "held", "delivered", "failed", "removed")
 ROLES = ("administrator", "viewer")
-_WORDS: Mapping[str, tuple[str, ...]] = {
-    "kind": ("smtp", "msgraph", "gmail"),
-    "security": SECURITIES,
-    "auth": AUTHS,
-    "mode": MODES,
-    "alias_identity": ("rewrite", "keep"),
-    **dict.fromkeys(("internal", "verify_tls", "allow_plaintext_password", "null_sender"), _BOOLEANS),
-    **dict.fromkeys(("chunking", "shared_limits", "override"), _BOOLEANS),
-}
 
 
 def _names_of(context: Context, *tables: str) -> list[str]:

@@ -1,15 +1,16 @@
 """`relay server`: the upstream servers that profiles send through."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from typer import Context, Exit, Option
 
 from relay.cli import complete
 from relay.cli.ask import ask_yes, is_person, read_password
-from relay.cli.output import count, print_json, print_record, print_table, words
-from relay.cli.provider import AUTH, ClientId, Provider, Tenant, ask_for_app, is_api, oauth_values, preset_of
+from relay.cli.entries import register_add, register_reading
+from relay.cli.output import count, print_json
+from relay.cli.provider import ClientId, Provider, Tenant, ask_for_app, is_api, oauth_values, preset_of
 from relay.cli.session import Session, WrongUsage
 from relay.cli.shared import (
     AsJson,
@@ -32,25 +33,11 @@ from relay.control.tests.results import PasswordKept
 app = noun("Upstream servers: where mail leaves through.", "relay server list")
 
 
-@command(app, "add", "relay server add acmejets --host smtp.gmail.com \\\n      --username mailer@acmejets.example")
 def add(
     context: Context,
     name: Name,
-    host: Annotated[str | None, Option("--host", metavar="HOST", help="Its name or IP address.")] = None,
+    given: Mapping[str, Any],
     provider: Provider = None,
-    security: Annotated[
-        str | None,
-        Option(
-            metavar="S", autocompletion=complete.one_of(*complete.SECURITIES), help="none, starttls (default) or tls."
-        ),
-    ] = None,
-    port: Annotated[int | None, Option(metavar="N", help="Default: 25, 587 or 465, by the security.")] = None,
-    auth: Annotated[
-        str | None, Option(metavar="A", autocompletion=complete.one_of(*complete.AUTHS), help=f"{AUTH}. Default: auto.")
-    ] = None,
-    username: Annotated[str | None, Option(metavar="U", help="The account that logs in.")] = None,
-    address: Annotated[str | None, Option(metavar="A", help="The address its mail leaves with.")] = None,
-    internal: Annotated[bool, Option("--internal", help="Shared: no profile on it can override.")] = False,
     default: Annotated[bool, Option("--default", help="Profiles without a server of their own follow it.")] = False,
     client_id: ClientId = None,
     tenant: Tenant = None,
@@ -59,26 +46,16 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a server. The first one becomes the default."""
-    if host is None and provider is None:
+    if "host" not in given and provider is None:
         raise WrongUsage("give --host HOST or --provider P\nTry: relay server add --help")
     password = read_password(f"server {name}", from_stdin=True) if password_stdin else None
-    is_asked = is_person() and is_api(provider)
+    values, is_asked = dict(given), is_person() and is_api(provider)
     if is_asked:
-        username, client_id, tenant = ask_for_app(username, client_id, tenant)
-    given = {
-        "host": host,
-        "security": security,
-        "port": port,
-        "auth": auth,
-        "username": username,
-        "address": address,
-        "internal": internal or None,
-    }
-    values = {key: value for key, value in given.items() if value is not None} | oauth_values(client_id, tenant)
+        values["username"], client_id, tenant = ask_for_app(given.get("username"), client_id, tenant)
     record = context.obj.run(
         "server.add",
         name=name,
-        values=values,
+        values={**values, **oauth_values(client_id, tenant)},
         default=default,
         password=password,
         provider=provider,
@@ -101,23 +78,39 @@ def add(
     return None
 
 
-@command(app, "list", "relay server list --json")
-def list_(context: Context, as_json: AsJson = False) -> None:
-    """List the servers and how many profiles use them."""
-    records = context.obj.run("server.list")
-    if as_json:
-        return print_json(records)
-    columns = ("name", "host", "security", "auth", "channels", "agents")
-    return print_table(columns, [_row(record) for record in records], empty="there is no server yet")
+register_add(
+    app,
+    "server",
+    "relay server add acmejets --host smtp.gmail.com \\\n      --username mailer@acmejets.example",
+    add,
+)
 
 
-@command(app, "show", "relay server show acmejets")
-def show(context: Context, name: Name, as_json: AsJson = False) -> None:
-    """Show one server with all its keys."""
-    record = context.obj.run("server.show", name=name)
-    if as_json:
-        return print_json(record)
-    return print_record({key: words(value) for key, value in record.items()})
+def _named(record: Mapping[str, Any]) -> str:
+    return f"{record['name']} (default)" if record["default"] else str(record["name"])
+
+
+def _login(record: Mapping[str, Any]) -> str:
+    """Return how it logs in, and that the password of its own account is for another host where it is."""
+    lacks = record["username"] and record["password_for_another"]
+    return f"{record['auth']}, needs a password for {record['name']}" if lacks else str(record["auth"])
+
+
+register_reading(
+    app,
+    "server",
+    "acmejets",
+    {
+        "name": "name",
+        "host": "host",
+        "security": "security",
+        "auth": "auth",
+        "channels": "used_by_channels",
+        "agents": "used_by_agents",
+    },
+    {"name": _named, "host": lambda record: f"{record['host']}:{record['port']}", "auth": _login},
+    "List the servers and how many profiles use them.",
+)
 
 
 @command(app, "set", "relay server set acmejets max_connections=2 port=")
@@ -286,20 +279,3 @@ def _go_on() -> None:
 def _some(names: Sequence[str], most: int = 20) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
-
-
-def _row(record: dict[str, Any]) -> list[str]:
-    return [
-        f"{record['name']} (default)" if record["default"] else record["name"],
-        f"{record['host']}:{record['port']}",
-        record["security"],
-        _login(record),
-        str(record["used_by_channels"]),
-        str(record["used_by_agents"]),
-    ]
-
-
-def _login(record: dict[str, Any]) -> str:
-    """Return how it logs in, and that the password of its own account is for another host where it is."""
-    lacks = record["username"] and record["password_for_another"]
-    return f"{record['auth']}, needs a password for {record['name']}" if lacks else str(record["auth"])

@@ -1,10 +1,11 @@
 """What the commands share: their options, and what several nouns do alike (passwords, tests, authorization)."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from typer import Argument, Context, Exit, Option, Typer
+from typer.core import TyperCommand
 
 from relay.cli import complete
 from relay.cli.ask import ask, is_person, read_password
@@ -48,9 +49,11 @@ Changes: TypeAlias = Annotated[
 ]
 
 
-def command(app: Typer, name: str, example: str, help_: str | None = None) -> Callable[[Command], Command]:
+def command(
+    app: Typer, name: str, example: str, help_: str | None = None, *, cls: type[TyperCommand] | None = None
+) -> Callable[[Command], Command]:
     """Return a decorator that adds a command whose help is the docstring or `help_`, and ends with an example."""
-    return app.command(name, help=help_, epilog=_epilog(example))
+    return app.command(name, help=help_, epilog=_epilog(example), cls=cls)
 
 
 def noun(what: str, example: str) -> Typer:
@@ -91,11 +94,6 @@ def set_login_password(session: Session, kind: str, name: str, operation: str, *
     password = read_password(f"the login of {kind} {name}", from_stdin=from_stdin)
     session.run(operation, name=name, password=password)
     print(f"the login password of {kind} {name} is set")
-
-
-def login_cell(record: Mapping[str, Any]) -> str:
-    """Return what a table says in the column "login"."""
-    return "set" if record["login_set"] else ""
 
 
 def separated(text: str) -> list[str]:

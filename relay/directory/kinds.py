@@ -63,8 +63,8 @@ class EntryKind(Generic[E_co]):
     and `changed` are called when an entry was written, with its name (and the values that were set), `leaving` before
     it is removed; they raise EditRefused.
 
-    `needed` are keys that a person has to give though the model has a default. `columns` are the keys of a record that
-    a list shows, `form` is what a page asks for.
+    `needed` are keys that a person has to give though the model has a default. `options` are those that the command
+    `add` has options for, `columns` the keys of a record that a list on a page shows, `form` is what a page asks for.
     """
 
     word: str
@@ -73,6 +73,7 @@ class EntryKind(Generic[E_co]):
     named_with: tuple[str, ...]
     passwords: frozenset[Password] = frozenset()
     needed: frozenset[str] = frozenset()
+    options: tuple[str, ...] = ()
     columns: tuple[str, ...]
     form: tuple[FormGroup, ...]
     added: Callable[[Document, str], None] = _nothing
@@ -239,6 +240,7 @@ _OAUTH = (
     "oauth.scope",
     "oauth.key_file",
 )
+_SENDING = ("address", "aliases", "server", "override", "username", "script", "mode")
 _OUTGOING = FormGroup("Outgoing mail", ("server", "override", "username", "password"))
 
 SERVER = EntryKind(
@@ -247,6 +249,7 @@ SERVER = EntryKind(
     model=Server,
     named_with=("servers",),
     passwords=frozenset({Password.MAIL, Password.INCOMING}),
+    options=("host", "security", "port", "auth", "username", "address", "internal"),
     columns=(
         "name",
         "host",
@@ -293,6 +296,7 @@ CHANNEL = EntryKind(
     model=Channel,
     named_with=_LOGINS,
     passwords=frozenset(Password),
+    options=_SENDING,
     columns=("name", "address", "resolved_server", "username", "password_set", "script", "mode", "last_test"),
     form=(
         FormGroup("", ("address", "aliases", "alias_identity", "script", "mode")),
@@ -315,6 +319,7 @@ AGENT = EntryKind(
     model=Agent,
     named_with=_LOGINS,
     passwords=frozenset(Password),
+    options=(*_SENDING, "full_name", "group", "role", "country", "language", "may_send_as"),
     columns=(
         "name",
         "full_name",
@@ -346,6 +351,7 @@ APPLICATION = EntryKind(
     named_with=_LOGINS,
     passwords=frozenset({Password.LOGIN}),
     needed=frozenset({"may_send_as"}),
+    options=("may_send_as", "bounces"),
     columns=("name", "may_send_as", "login_set"),
     form=(FormGroup("", ("may_send_as", "bounces")), FormGroup("Login", ("login_password",))),
 )

@@ -16,8 +16,8 @@ from typing import Protocol, TypeAlias
 from relay.config.faults import Fault, Faults
 from relay.config.settings import Settings
 from relay.directory.file import DirectoryFile, FileStorage, ReadFile
-from relay.directory.model import Directory, UnknownSender
-from relay.directory.routing import Routing
+from relay.directory.model import Directory
+from relay.directory.routing import Routing, UnknownSender
 from relay.directory.rules.cross_file import check_together, warnings_together
 from relay.directory.storage import Check, Edit, Snapshot, Storage
 from relay.system.interpreter import Collector, in_short_turns

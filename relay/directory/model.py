@@ -78,13 +78,6 @@ class AliasIdentity(StrEnum):
     KEEP = "keep"
 
 
-class UnknownSender(StrEnum):
-    """What happens to a sender that is nobody's (`[policy]`)."""
-
-    REJECT = "reject"
-    DEFAULT = "default"
-
-
 class ProfileKind(StrEnum):
     """Channel or agent. They share one set of names."""
 

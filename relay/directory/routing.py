@@ -9,12 +9,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relay.directory.index import Index
-from relay.directory.model import Account, AliasIdentity, Directory, Profile, Script, Server, UnknownSender
+from relay.directory.model import Account, AliasIdentity, Directory, Profile, Script, Server
 from relay.mail.address import Address, AddressError
 
 # What lookups leave behind: of routes some 12 MB. With plus tags and whole domains, senders are without number.
 _MOST_ROUTES = 16_384
 _MOST_OWNERS = 4096
+
+
+class UnknownSender(StrEnum):
+    """What happens to a sender that is nobody's (`[policy]`)."""
+
+    REJECT = "reject"
+    DEFAULT = "default"
 
 
 class Via(StrEnum):

@@ -6,7 +6,8 @@ from relay.config.faults import Fault
 from relay.config.schema import no_such
 from relay.config.settings import Settings
 from relay.directory.client import ANYONE
-from relay.directory.model import Directory, UnknownSender
+from relay.directory.model import Directory
+from relay.directory.routing import UnknownSender
 from relay.directory.rules.servers import needs_of
 from relay.directory.rules.validation import Sendable
 

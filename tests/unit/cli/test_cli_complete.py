@@ -10,7 +10,7 @@ import pytest
 from relay.cli import app as app_module
 from relay.cli import complete
 from relay.delivery.outcome import State
-from relay.directory.model import AliasIdentity, Auth, Kind, Mode, Security
+from relay.directory.model import AliasIdentity, Auth, Channel, Kind, Mode, Security, Server
 from relay.directory.presets import presets
 from tests.peers.rows import each_row
 from tests.peers.work import counted
@@ -131,9 +131,11 @@ def test_the_words_are_those_of_the_model() -> None:
     assert tuple(Security) == complete.SECURITIES
     assert tuple(Auth) == complete.AUTHS
     assert tuple(Mode) == complete.MODES
-    assert set(complete._WORDS["kind"]) == set(Kind)
+    assert complete.words_of(Server, "kind") == tuple(Kind)
     assert set(complete.STATES) == set(State)
-    assert set(complete._WORDS["alias_identity"]) == set(AliasIdentity)
+    assert complete.words_of(Channel, "alias_identity") == tuple(AliasIdentity)
+    assert complete.words_of(Server, "internal") == ("true", "false")
+    assert complete.words_of(Server, "host") == ()
 
 
 def test_every_provider_is_offered(tab: Tab) -> None:

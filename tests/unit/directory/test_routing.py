@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from relay.directory import routing as routing_module
-from relay.directory.model import Account, Directory, UnknownSender
-from relay.directory.routing import Route, Routing, Via
+from relay.directory.model import Account, Directory
+from relay.directory.routing import Route, Routing, UnknownSender, Via
 from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address, domain_key
 from tests.peers.rows import each_row
