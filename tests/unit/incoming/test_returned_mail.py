@@ -11,6 +11,7 @@ import pytest
 
 from relay.control.json_values import fields_of
 from relay.directory.model import Channel, Directory, Server
+from relay.directory.tables import Incoming
 from relay.incoming.returned_mail import ReturnedMail
 from relay.secrets.master_key import key_source
 from relay.secrets.resolver import SecretResolver
