@@ -279,7 +279,10 @@ class Server:
     @property
     def identity(self) -> Address | None:
         """The address that mail of its own account leaves with; None for a server without one."""
-        return _address_or_none(self.address or self.username)
+        try:
+            return Address.parse(self.address or self.username)
+        except AddressError:
+            return None
 
     @property
     def takes_null_sender(self) -> bool:
@@ -491,10 +494,3 @@ class Directory:
         for profile in self.profiles():
             if (profile.server or self.default_server) == server:
                 yield profile
-
-
-def _address_or_none(text: str) -> Address | None:
-    try:
-        return Address.parse(text)
-    except AddressError:
-        return None
