@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.config.endpoint import TcpAddress, parse_endpoint
 from relay.config.settings import Settings
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.transport.socket import ControlSocket
 from relay.system.event_loop import TaskExitStack
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class AdminServer:
     """Opens the ways to the operations on a relay's parts; `closing` has what closes them."""
 
-    def __init__(self, parts: Parts, closing: TaskExitStack) -> None:
+    def __init__(self, parts: ControlContext, closing: TaskExitStack) -> None:
         self._parts = parts
         self._closing = closing
         self._making = threading.Lock()

@@ -17,7 +17,7 @@ from relay.cluster.membership import Membership
 from relay.cluster.peer_counts import Open, PeerCounts
 from relay.cluster.peers import LOOK, Peers
 from relay.cluster.token_renewal import ByLease
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.delivery.holds import Accounts
 from relay.delivery.shared_pacing import SharedPacing
 from relay.delivery.turn import Turns
@@ -119,7 +119,7 @@ class Clustered:
 
     async def follow(
         self,
-        parts: Parts,
+        parts: ControlContext,
         accounts: Accounts,
         secrets_changed: Callable[[], Awaitable[object]],
         wake: Callable[[], None],

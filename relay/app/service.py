@@ -25,7 +25,7 @@ from relay.app.telling import Telling
 from relay.config.faults import Faults
 from relay.config.settings import Listener, Settings, check_modes, left_out, load_settings
 from relay.control.audit_log import AuditLog
-from relay.control.context import Parts, People
+from relay.control.context import ControlContext, People
 from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.people.invitations import first_link
 from relay.control.transport.socket import ControlSocketError
@@ -125,7 +125,7 @@ class Service:
         self._webhooks: Telling
         self._store: OpenStore
         self._maintenance: Maintenance
-        self._parts: Parts
+        self._parts: ControlContext
         self.queue_runner: QueueRunner
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
@@ -451,7 +451,9 @@ class Service:
             later=self._later,
         )
 
-    def _make_parts(self, store: OpenStore, secrets: SecretResolver, attempts: Attempts, upstream: Upstream) -> Parts:
+    def _make_parts(
+        self, store: OpenStore, secrets: SecretResolver, attempts: Attempts, upstream: Upstream
+    ) -> ControlContext:
         queue_actions = StoreQueueActions(
             store.queue,
             self.directory.routing,
@@ -477,7 +479,7 @@ class Service:
         audit = AuditTable(store.database)
         audit_log = AuditLog(audit)
         self._closing.push_async_callback(audit_log.aclose)
-        return Parts(
+        return ControlContext(
             settings=self.settings,
             directory=self.directory,
             entries=DirectoryTable(store.database),

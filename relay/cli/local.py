@@ -13,7 +13,7 @@ from relay.config.faults import Faults
 from relay.config.settings import Settings
 from relay.control.actor import commanding
 from relay.control.audit_log import AuditLog
-from relay.control.context import Parts, People
+from relay.control.context import ControlContext, People
 from relay.control.json_values import json_text
 from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.operation import refusals
@@ -99,7 +99,7 @@ async def open_operations(
             audit_log = AuditLog(audit)
             closing.push_async_callback(audit_log.aclose)
             accounts = Accounts(Schedule.of(settings.delivery), await queue.holds())
-            parts = Parts(
+            parts = ControlContext(
                 settings=settings,
                 directory=directory,
                 entries=DirectoryTable(database),

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from relay.alerts.messages import mail_of
 from relay.config.notification import Alert
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound
@@ -23,7 +23,7 @@ _TEXT = "This is a test of relay at {}: whoever reads it is told when something 
 class AlertOperations:
     """What can be asked about alerts, and done with them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:

@@ -102,7 +102,7 @@ class People:
 
 
 @dataclass(slots=True, kw_only=True)
-class Parts:
+class ControlContext:
     """The parts of one relay. Its `settings` are those in effect: they may be set anew.
 
     `entries` are the directory in the store, whether or not it is the one in effect.

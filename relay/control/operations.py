@@ -9,7 +9,7 @@ from relay.config.faults import did_you_mean
 from relay.control.actor import Actor, Role
 from relay.control.alerts import AlertOperations
 from relay.control.audit_log import OperationChanges
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.accounts import Accounts
 from relay.control.entries.authorizations import Authorizations
 from relay.control.entries.bulk import Bulk
@@ -47,7 +47,7 @@ class Operations:
     Each looks at the directory first, so that what a person saved a moment ago counts.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
         parts.directory.on_edit = parts.audit_log.edited
         self._following = FollowOperation(parts)

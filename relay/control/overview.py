@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 from relay.config.endpoint import TcpAddress, parse_endpoint
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.json_values import fields_of
 from relay.control.messages.queue import counts
 from relay.control.messages.records import rfc3339
@@ -207,7 +207,7 @@ class OverviewRecord:
 class Overview:
     """`overview`: what a person who looks after the relay wants to see first."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:

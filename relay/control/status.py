@@ -8,7 +8,7 @@ from pathlib import Path
 
 from relay.config.faults import did_you_mean
 from relay.control.audit_log import note
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.accounts import accounts_held, token_states
 from relay.control.messages.queue import counts
 from relay.control.messages.records import is_open, rfc3339
@@ -29,7 +29,7 @@ _SILENT = "silent"
 class StatusOperations:
     """`status` and `metrics`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -74,7 +74,7 @@ class StatusOperations:
 class StoreOperations:
     """`store.state`, `store.check`, and `store.copy` for a store whose files only this process has open any more."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -152,7 +152,7 @@ def store_state(trouble: StoreError | None) -> StoreState:
 class NodeOperations:
     """What can be asked about nodes, and done with them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:

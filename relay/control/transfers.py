@@ -14,7 +14,7 @@ import tomli_w
 
 from relay.config.faults import Fault, Faults
 from relay.config.schema import parse_toml
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict, Refused
 from relay.control.results import DirectoryExport, DirectoryImport, records_of
@@ -36,7 +36,7 @@ _READABLE = (
 class Transfers:
     """`directory.import` and `directory.export`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 from relay.config.notification import Webhook
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.find import read_time
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Access, Operation
@@ -22,7 +22,7 @@ from relay.webhooks.signature import key_of, signed_headers
 class WebhookOperations:
     """What can be asked about webhooks, and done with them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:

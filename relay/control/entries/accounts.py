@@ -4,7 +4,7 @@ from asyncio import to_thread
 
 from relay.config.faults import did_you_mean
 from relay.control.audit_log import note
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
@@ -18,7 +18,7 @@ from relay.secrets.secret import token_refs
 class Accounts:
     """What can be asked about accounts, and done with them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -65,7 +65,7 @@ class Accounts:
         return AccountReleased(account=account)
 
 
-async def accounts_held(parts: Parts) -> list[HeldAccount]:
+async def accounts_held(parts: ControlContext) -> list[HeldAccount]:
     """Return the accounts that are held, as `status` has them."""
     return [
         HeldAccount(
@@ -78,7 +78,7 @@ async def accounts_held(parts: Parts) -> list[HeldAccount]:
     ]
 
 
-async def token_states(parts: Parts) -> list[TokenState]:
+async def token_states(parts: ControlContext) -> list[TokenState]:
     """Return for each account that logs in by OAuth when its token expires, and how the last renewal went."""
     states: dict[str, TokenState] = {}
     for ref in token_refs(parts.directory.routing().directory):

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from relay import log
 from relay.control.audit_log import note_secret
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.lookup import find_entry
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Access, Operation
@@ -43,7 +43,7 @@ _LONGEST_WAIT = 3600
 class Authorizations:
     """The operations that authorize the accounts of servers, channels or agents."""
 
-    def __init__(self, parts: Parts, kind: EntryKind[Server | Profile]) -> None:
+    def __init__(self, parts: ControlContext, kind: EntryKind[Server | Profile]) -> None:
         self._parts = parts
         self._kind = kind
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from relay.config.faults import Faults
 from relay.control.audit_log import note_secret
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.passwords import forget_login_password, forget_password, without_passwords
 from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict
@@ -28,7 +28,7 @@ _CHANGED = "the directory was changed meanwhile; look at what the import does no
 class Bulk:
     """`export` and `import` of the profiles of one kind."""
 
-    def __init__(self, parts: Parts, kind: EntryKind[Profile]) -> None:
+    def __init__(self, parts: ControlContext, kind: EntryKind[Profile]) -> None:
         self._parts = parts
         self._kind = kind
 

@@ -3,7 +3,7 @@
 from asyncio import to_thread
 from typing import Any
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.assignments import changed_values, unchanged
 from relay.control.entries.lookup import find_entry
 from relay.control.entries.passwords import (
@@ -29,7 +29,7 @@ from relay.directory.values import Values, check_values
 class Entries:
     """What can be asked about the entries of one noun, and done with them."""
 
-    def __init__(self, parts: Parts, kind: EntryKind[Entry]) -> None:
+    def __init__(self, parts: ControlContext, kind: EntryKind[Entry]) -> None:
         self._parts = parts
         self._kind = kind
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from relay.config.faults import Fault, Faults
 from relay.control.audit_log import note_secret
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.passwords import forget_login_password, forget_password
 from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict
@@ -26,7 +26,7 @@ _CHANGED = "the directory was changed meanwhile; look at what the import does no
 class Moving:
     """`moving.import`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -162,7 +162,7 @@ def _placed_faults(faults: Sequence[Fault], done: Merge) -> list[MergeFault]:
     return found
 
 
-def _result(done: Merge, faults: Sequence[MergeFault], parts: Parts, *, is_done: bool) -> dict[str, Any]:
+def _result(done: Merge, faults: Sequence[MergeFault], parts: ControlContext, *, is_done: bool) -> dict[str, Any]:
     default = done.default or parts.directory.routing().directory.default_server
     return {
         "servers": [_record(one, default) for one in done.entries if one.kind == "server"],

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from annotated_types import Ge, Le
 
 from relay.config.faults import did_you_mean
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.passwords import login_is_set
 from relay.control.entries.records import SEARCHED, has_text, needs_own_secret, profile_record, records_of
 from relay.control.operation import Operation
@@ -73,7 +73,7 @@ class ProfileIndex:
         values = {word: {getattr(row.profile, key, "") for row in self._rows} - {""} for word, key in found.items()}
         return {word: sorted(names, key=lambda name: (name.casefold(), name)) for word, names in values.items()}
 
-    def sorted(self, parts: Parts, column: str, *, descending: bool) -> list[Row]:
+    def sorted(self, parts: ControlContext, column: str, *, descending: bool) -> list[Row]:
         """Return all rows in the order of a column and then of their names. Raises Refused for no such column."""
         live: dict[str, Callable[[Row], Any]] = {
             "password_set": lambda row: parts.secrets.is_set(row.secret),
@@ -116,7 +116,7 @@ class Chosen:
     role: str | None = None
     password: SetOrMissing = None
 
-    def among(self, rows: list[Row], parts: Parts) -> list[Row]:
+    def among(self, rows: list[Row], parts: ControlContext) -> list[Row]:
         """Return the rows of which all of this is true, in their order."""
         if self.contains.strip():
             text = self.contains.strip().casefold()
@@ -141,7 +141,7 @@ class Pages:
     that match.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
         self._indexes: dict[str, ProfileIndex] = {}
 

@@ -3,14 +3,14 @@
 from typing import TypeVar
 
 from relay.config.schema import no_such
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.refused import NotFound
 from relay.directory.kinds import KINDS, Entry, EntryKind
 
 E = TypeVar("E", bound=Entry)
 
 
-def find_entry(parts: Parts, kind: EntryKind[E], name: str) -> E:
+def find_entry(parts: ControlContext, kind: EntryKind[E], name: str) -> E:
     """Return an entry of a kind. Raises NotFound, which says where the name is that of another kind."""
     directory = parts.directory.routing().directory
     entries = kind.entries(directory)

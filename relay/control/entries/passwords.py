@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from relay.control.audit_log import note, note_forgotten, note_secret
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
 from relay.control.tests.login_check import try_password
@@ -24,7 +24,7 @@ from relay.secrets.secret import SecretRef, account_owner, client_owner, incomin
 class Passwords:
     """What can be asked about the vault, and done with it."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -84,7 +84,7 @@ class Passwords:
 
 
 async def set_password(
-    parts: Parts, entry: Server | Profile, password: str, *, unchecked: bool = False
+    parts: ControlContext, entry: Server | Profile, password: str, *, unchecked: bool = False
 ) -> PasswordKept:
     """Try a password and put it in the vault; one that stands in directory.toml goes.
 
@@ -101,7 +101,7 @@ async def set_password(
     return PasswordKept(ok=True, login=login)
 
 
-def check_password_counts(parts: Parts, entry: Server | Profile) -> SecretRef:
+def check_password_counts(parts: ControlContext, entry: Server | Profile) -> SecretRef:
     """Return where an entry's password belongs. Raises Refused where one in the vault would not count."""
     directory = parts.directory.routing().directory
     ref = _password_ref(directory, entry)
@@ -116,7 +116,7 @@ def check_password_counts(parts: Parts, entry: Server | Profile) -> SecretRef:
     return ref
 
 
-async def forget_password(parts: Parts, entry: Server | Profile) -> None:
+async def forget_password(parts: ControlContext, entry: Server | Profile) -> None:
     """Remove an owner's password from the vault, if there is one.
 
     So with the password of its mailbox, its tokens, and a server's client secret.
@@ -136,7 +136,7 @@ async def forget_password(parts: Parts, entry: Server | Profile) -> None:
             note_forgotten(key)
 
 
-async def set_incoming_password(parts: Parts, entry: Server | Profile, password: str) -> None:
+async def set_incoming_password(parts: ControlContext, entry: Server | Profile, password: str) -> None:
     """Set the password of an entry's mailbox. Raises Refused where it would not count."""
     ref = incoming_ref(entry)
     if ref is None:
@@ -154,17 +154,17 @@ def no_mailbox(entry: Server | Profile) -> str:
     return f"'{entry.name}' has no mailbox; set incoming.host first"
 
 
-def login_is_set(parts: Parts, name: str) -> bool:
+def login_is_set(parts: ControlContext, name: str) -> bool:
     """Tell whether somebody has a login password."""
     return parts.vault.has(login_owner(name))
 
 
-async def set_login_password(parts: Parts, name: str, password: str) -> None:
+async def set_login_password(parts: ControlContext, name: str, password: str) -> None:
     """Set somebody's login password. Raises SecretRefused for a text that can be none."""
     await keep_login_password(parts, name, await to_thread(make_record, password))
 
 
-async def keep_login_password(parts: Parts, name: str, record: LoginRecord) -> None:
+async def keep_login_password(parts: ControlContext, name: str, record: LoginRecord) -> None:
     """Keep the record of somebody's new login password, which ends the sessions that began with another.
 
     SECURITY: an invitation that nobody used ends with it, else whoever finds that could set another one yet.
@@ -176,7 +176,7 @@ async def keep_login_password(parts: Parts, name: str, record: LoginRecord) -> N
     await parts.people.invitations.remove_of("agent", name)
 
 
-async def forget_login_password(parts: Parts, name: str) -> None:
+async def forget_login_password(parts: ControlContext, name: str) -> None:
     """Remove somebody's login password, if there is one, with all that it let in."""
     if login_is_set(parts, name):
         await parts.vault.delete(login_owner(name))
@@ -185,7 +185,7 @@ async def forget_login_password(parts: Parts, name: str) -> None:
     await parts.people.invitations.remove_of("agent", name)
 
 
-def entered_anew(parts: Parts, directory: Directory, server: Server) -> dict[str, Any]:
+def entered_anew(parts: ControlContext, directory: Directory, server: Server) -> dict[str, Any]:
     """Return whose secret was set for another server or host than it would go to at this server of a directory.
 
     `server`: whether its own account's was; `profiles`: those that log in with accounts of their own.

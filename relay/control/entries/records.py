@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
 from relay.config.faults import did_you_mean
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.assignments import version_of
 from relay.control.entries.facts import AccountState, ApplicationFacts, ProfileFacts, ScriptFacts, ServerFacts
 from relay.control.entries.passwords import login_is_set
@@ -46,7 +46,9 @@ SEARCHED = (
 )
 
 
-def records_of(parts: Parts, kind: EntryKind[Entry], *, sort: str = "name", contains: str = "") -> list[Record]:
+def records_of(
+    parts: ControlContext, kind: EntryKind[Entry], *, sort: str = "name", contains: str = ""
+) -> list[Record]:
     """Return the records of a kind that have a text in one of their values, sorted by a key and then by name.
 
     Raises Refused for a key that they do not have.
@@ -61,12 +63,12 @@ def records_of(parts: Parts, kind: EntryKind[Entry], *, sort: str = "name", cont
     return sorted(records, key=_by(sort))
 
 
-def record_of(parts: Parts, kind: EntryKind[Entry], entry: Entry) -> Record:
+def record_of(parts: ControlContext, kind: EntryKind[Entry], entry: Entry) -> Record:
     """Return one entry of the directory in effect."""
     return _DESCRIBED[kind.word](parts)(entry)
 
 
-def profile_record(parts: Parts, profile: Profile) -> Record:
+def profile_record(parts: ControlContext, profile: Profile) -> Record:
     """Return one profile of the directory in effect."""
     return _describe_profiles(parts)(profile)
 
@@ -76,7 +78,7 @@ def needs_own_secret(profile: Profile, server: Server | None) -> bool:
     return profile.override and server is not None and server.auth is not Auth.NONE
 
 
-def _describe_servers(parts: Parts) -> Describe:
+def _describe_servers(parts: ControlContext) -> Describe:
     directory = parts.directory.routing().directory
     used = Counter((profile.server or directory.default_server, profile.kind) for profile in directory.profiles())
     troubled = parts.queue_actions.troubled()
@@ -117,7 +119,7 @@ def _describe_servers(parts: Parts) -> Describe:
     return describe
 
 
-def _describe_profiles(parts: Parts) -> Describe:
+def _describe_profiles(parts: ControlContext) -> Describe:
     directory = parts.directory.routing().directory
 
     def describe(profile: Profile) -> Record:
@@ -147,7 +149,7 @@ def _describe_profiles(parts: Parts) -> Describe:
     return describe
 
 
-def _describe_applications(parts: Parts) -> Describe:
+def _describe_applications(parts: ControlContext) -> Describe:
     def describe(application: Application) -> Record:
         facts: ApplicationFacts = {"login_set": login_is_set(parts, application.name)}
         shown = {
@@ -162,7 +164,7 @@ def _describe_applications(parts: Parts) -> Describe:
     return describe
 
 
-def _describe_scripts(parts: Parts) -> Describe:
+def _describe_scripts(parts: ControlContext) -> Describe:
     """Describe scripts with how many channels and agents name one or follow it.
 
     `named_by` are the first of those that name it: while there are any, it cannot be removed.
@@ -193,7 +195,7 @@ def _describe_scripts(parts: Parts) -> Describe:
     return describe
 
 
-_DESCRIBED: Mapping[str, Callable[[Parts], Describe]] = MappingProxyType(
+_DESCRIBED: Mapping[str, Callable[[ControlContext], Describe]] = MappingProxyType(
     {
         "server": _describe_servers,
         "channel": _describe_profiles,

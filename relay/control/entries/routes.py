@@ -3,7 +3,7 @@
 from typing import Any
 
 from relay.config.schema import no_such
-from relay.control.context import Parts, read_address
+from relay.control.context import ControlContext, read_address
 from relay.control.entries.lookup import find_entry
 from relay.control.entries.records import needs_own_secret
 from relay.control.messages.records import rfc3339
@@ -26,7 +26,7 @@ _LOCAL = "127.0.0.1"
 class Routes:
     """What can be asked about routes."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:

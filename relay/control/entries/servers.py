@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from relay.control.audit_log import note
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.assignments import changed_values
 from relay.control.entries.editing import Entries
 from relay.control.entries.lists import Limit, Start
@@ -21,7 +21,7 @@ from relay.secrets.binding import bind_to_new_host
 class Servers(Entries):
     """What can be asked about servers, and done with them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         super().__init__(parts, SERVER)
 
     def operations(self) -> dict[str, Operation]:

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple, Protocol, TypeAlias, TypeVar
 from annotated_types import Ge, Le
 
 from relay.config.faults import did_you_mean
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.results import Page
 from relay.control.refused import NotFound, Refused
 from relay.delivery.outcome import State
@@ -38,7 +38,7 @@ class ReadPage(Protocol):
         """Return the page, empty at the end."""
 
 
-async def find_message(parts: Parts, id_: str) -> StoredMessage:
+async def find_message(parts: ControlContext, id_: str) -> StoredMessage:
     """Return the message with this id, or the one whose id begins so. Raises Refused."""
     given = id_.strip().lower()
     if len(given) < _SHORTEST_ID:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.find import PAGE
 from relay.control.messages.history import pages_of, wanted_of
 from relay.control.messages.records import history_record
@@ -29,7 +29,7 @@ _MOST_FOLLOWERS = 10
 class FollowOperation:
     """`messages.follow`: everybody who follows looks once a second, whatever happens."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
         self._followers = 0
         self._is_over = asyncio.Event()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.lookup import find_entry
 from relay.control.messages.find import (
     MessageLimit,
@@ -45,7 +45,7 @@ _MOST_STEPS = 2500
 class HistoryOperations:
     """What can be asked about messages, those that wait included."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -83,7 +83,7 @@ def wanted_of(
     )
 
 
-def pages_of(parts: Parts, wanted: SearchCriteria) -> AsyncIterator[list[HistoryRecord]]:
+def pages_of(parts: ControlContext, wanted: SearchCriteria) -> AsyncIterator[list[HistoryRecord]]:
     """Yield the messages that `wanted_of` means, the newest first, a page at a time."""
 
     async def read(after: StoredMessage | None, limit: int) -> list[StoredMessage]:
@@ -107,7 +107,7 @@ def _bare_address(text: str | None) -> Address | None:
 class MessagePages:
     """`messages.page`, `queue.page`, and an agent's own: `agent.messages` and `agent.message`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -223,7 +223,7 @@ def _sender(party: Party) -> Address | Literal[""] | None:
 class MessageCounts:
     """`messages.counts`: the messages that came in each step of a time, by the state in which they are now."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:

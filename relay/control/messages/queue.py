@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from relay.config.schema import no_such
 from relay.control.audit_log import note
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.find import find_message, known_state, records_of
 from relay.control.messages.records import is_open, journey_record, kept_changes, queue_record, rfc3339
 from relay.control.messages.results import JourneyRecord, MessageChunk, MessageDone, PreviewRecord, QueueRecord, Retried
@@ -26,7 +26,7 @@ _END = b"\r\n\r\n"
 class QueueOperations:
     """What can be asked about the queue, and done with it."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -148,7 +148,7 @@ async def counts(queue: Queue) -> dict[str, int]:
 class Preview:
     """`queue.preview`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import overload
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.json_values import fields_of
 from relay.control.messages.results import (
     AttemptRecord,
@@ -25,7 +25,7 @@ from relay.store.queue.messages import Attempt, ReturnRow, StoredMessage
 from relay.store.queue.search import SearchCriteria
 
 
-def queue_record(parts: Parts, message: StoredMessage) -> QueueRecord:
+def queue_record(parts: ControlContext, message: StoredMessage) -> QueueRecord:
     """Return a message that waits."""
     return QueueRecord(
         id=message.id,
@@ -41,12 +41,12 @@ def queue_record(parts: Parts, message: StoredMessage) -> QueueRecord:
     )
 
 
-def queue_item(parts: Parts, message: StoredMessage) -> QueueItem:
+def queue_item(parts: ControlContext, message: StoredMessage) -> QueueItem:
     """Return a message that waits as a page of the queue lists it."""
     return QueueItem(**fields_of(queue_record(parts, message)), subject=message.subject)
 
 
-def history_record(parts: Parts, message: StoredMessage) -> HistoryRecord:
+def history_record(parts: ControlContext, message: StoredMessage) -> HistoryRecord:
     """Return a message that waits, or one of which all is over."""
     return HistoryRecord(
         id=message.id,
@@ -62,12 +62,12 @@ def history_record(parts: Parts, message: StoredMessage) -> HistoryRecord:
     )
 
 
-def history_item(parts: Parts, message: StoredMessage) -> HistoryItem:
+def history_item(parts: ControlContext, message: StoredMessage) -> HistoryItem:
     """Return a message as a page of the history lists it."""
     return HistoryItem(**fields_of(history_record(parts, message)), subject=message.subject)
 
 
-async def journey_record(parts: Parts, message: StoredMessage) -> JourneyRecord:
+async def journey_record(parts: ControlContext, message: StoredMessage) -> JourneyRecord:
     """Return all that is known of a message."""
     attempts = await parts.queue.attempts(message.id)
     returns = {row.number: row for row in await parts.queue.returns(message.id)}
@@ -139,7 +139,7 @@ def _returned(row: ReturnRow | None) -> ReturnedRecord | None:
     return ReturnedRecord(found=rfc3339(row.found), status=row.status, words=row.words, reporter=row.reporter)
 
 
-async def _reports_about(parts: Parts, message: StoredMessage) -> list[StoredMessage]:
+async def _reports_about(parts: ControlContext, message: StoredMessage) -> list[StoredMessage]:
     """Return what we wrote to a message's sender about it: reports are messages of ours, and name it in their subject.
 
     A message without a sender is owed none. `find` looks for a second at most, which is enough where there are any.
@@ -160,7 +160,7 @@ def _report(message: StoredMessage) -> ReportRecord:
     )
 
 
-def _server(parts: Parts, message: StoredMessage) -> str | None:
+def _server(parts: ControlContext, message: StoredMessage) -> str | None:
     """Return where a message goes next by the directory in effect, or where it was last."""
     if is_open(message):
         directory = parts.directory.routing().directory
@@ -172,7 +172,7 @@ def _server(parts: Parts, message: StoredMessage) -> str | None:
     return message.server or None
 
 
-def _reason(parts: Parts, message: StoredMessage) -> str:
+def _reason(parts: ControlContext, message: StoredMessage) -> str:
     return parts.queue_actions.waits_for(message) if is_open(message) else message.reason
 
 

@@ -8,7 +8,7 @@ from relay.config.faults import did_you_mean
 from relay.config.schema import show
 from relay.control.actor import Role
 from relay.control.audit_log import note, note_forgotten, note_secret
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.lookup import find_entry
 from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
@@ -29,7 +29,7 @@ _Role = Literal["administrator", "viewer"]
 class AdministratorOperations:
     """What can be asked about administrators and viewers, and done with them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
         self._people = parts.people
 
@@ -137,7 +137,7 @@ class AdministratorOperations:
 class InvitationOperations:
     """What can be done to let somebody in."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -150,7 +150,7 @@ class InvitationOperations:
         return await invite(self._parts, "agent", agent.name, Role.AGENT, datetime.now(UTC))
 
 
-async def check_name_is_free(parts: Parts, name: str) -> None:
+async def check_name_is_free(parts: ControlContext, name: str) -> None:
     """Raise Refused for what is no name, and for the name of another who signs in."""
     if wrong := name_fault(name):
         raise Refused(wrong, key="name")
@@ -162,7 +162,7 @@ async def check_name_is_free(parts: Parts, name: str) -> None:
         raise Refused(f"agent '{holder.name}' signs in by {show(name)}; choose another name", key="name")
 
 
-async def keep_admin_password(parts: Parts, name: str, record: LoginRecord) -> None:
+async def keep_admin_password(parts: ControlContext, name: str, record: LoginRecord) -> None:
     """Set somebody's password, which ends the sessions that began with another; the first one's link counts no more."""
     was_set = parts.vault.has(admin_owner(name))
     await parts.vault.put(admin_owner(name), record.as_text)
@@ -172,7 +172,7 @@ async def keep_admin_password(parts: Parts, name: str, record: LoginRecord) -> N
     await parts.people.invitations.remove_of("admin", "")
 
 
-async def _forget(parts: Parts, name: str) -> None:
+async def _forget(parts: ControlContext, name: str) -> None:
     if parts.vault.has(admin_owner(name)):
         await parts.vault.delete(admin_owner(name))
         note_forgotten("password")

@@ -15,7 +15,7 @@ from typing import Literal
 
 from relay.control.actor import Actor, Role, Way
 from relay.control.audit_log import OperationChanges, note
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.lookup import find_entry
 from relay.control.entries.passwords import check_password_counts, keep_login_password, set_password
 from relay.control.operation import refusals
@@ -40,7 +40,7 @@ _NOTED_EVERY = timedelta(minutes=1)  # a use is written down no more often
 class InvitationAcceptance:
     """Lets those in who were invited."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
         self._people = parts.people
 
@@ -138,7 +138,7 @@ class Admission:
 
     def __init__(
         self,
-        parts: Parts,
+        parts: ControlContext,
         logins: Logins,
         *,
         pause: float = 1.0,

@@ -5,7 +5,7 @@ from typing import Literal
 
 from relay.config.schema import no_such
 from relay.control.audit_log import note
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
 from relay.control.people.invitations import digest, new_secret
@@ -20,7 +20,7 @@ _PREFIX = "relay_"  # by which a token is known for one where it was left lying 
 class ApiTokenOperations:
     """What can be asked about tokens, and done with them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._tokens = parts.people.tokens
 
     def operations(self) -> dict[str, Operation]:

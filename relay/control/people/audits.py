@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.find import read_time
 from relay.control.messages.records import rfc3339
 from relay.control.messages.results import Page
@@ -19,7 +19,7 @@ from relay.store.people.audit import AuditEntry, AuditSearch
 class AuditOperations:
     """What can be asked about changes."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._table = parts.audit_table
 
     def operations(self) -> dict[str, Operation]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from relay.control.actor import Role
 from relay.control.audit_log import note
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.records import rfc3339
 from relay.control.people.results import InvitationLink
 from relay.control.refused import Refused
@@ -31,7 +31,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
-async def invite(parts: Parts, kind: str, name: str, role: str, now: datetime) -> InvitationLink:
+async def invite(parts: ControlContext, kind: str, name: str, role: str, now: datetime) -> InvitationLink:
     """Make a one-time link in place of those before for the same name.
 
     Raises Refused where there are no pages for it to lead to.
@@ -46,7 +46,7 @@ async def invite(parts: Parts, kind: str, name: str, role: str, now: datetime) -
     return InvitationLink(url=url, expires=rfc3339(expires))
 
 
-async def first_link(parts: Parts, now: datetime) -> str | None:
+async def first_link(parts: ControlContext, now: datetime) -> str | None:
     """Make a one-time link that makes an administrator; None where somebody can sign in who may change something."""
     people = await parts.people.administrators.all()
     if any(one.role == Role.ADMINISTRATOR and parts.vault.has(admin_owner(one.name)) for one in people):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from relay import log
 from relay.control.actor import Actor, Role, Way
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.refused import Refused, Unavailable
 from relay.directory.client import Client
 from relay.listener.login_failures import WINDOW, LoginFailures, failure_key, pause_after
@@ -36,7 +36,9 @@ class SignIn:
     `failures`: where several relays count them together.
     """
 
-    def __init__(self, parts: Parts, logins: Logins, first_pause: float, failures: LoginFailures | None = None) -> None:
+    def __init__(
+        self, parts: ControlContext, logins: Logins, first_pause: float, failures: LoginFailures | None = None
+    ) -> None:
         self._parts = parts
         self._logins = logins
         self._failures = failures or LoginFailures(parts.settings.limits.login_failures)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from relay.control.context import Parts, read_address
+from relay.control.context import ControlContext, read_address
 from relay.control.entries.lookup import find_entry
 from relay.control.entries.passwords import no_mailbox
 from relay.control.operation import Access, Operation
@@ -32,7 +32,7 @@ class ConnectionTests:
     Where nothing is to be sent, the last step says what MAIL and RCPT have proven about the address.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -111,7 +111,7 @@ def no_way_out(kind: EntryKind[Profile], name: str) -> Refused:
     return Refused(f"{kind.word} '{name}' has no way out: its server has no account and no address")
 
 
-async def secret_of(parts: Parts, target: DoctorTarget) -> tuple[Secret | None, str]:
+async def secret_of(parts: ControlContext, target: DoctorTarget) -> tuple[Secret | None, str]:
     """Return the secret that an account logs in with, or why there is none and what to do."""
     ref, account = target.ref, target.account
     if ref is None:
@@ -128,7 +128,7 @@ async def secret_of(parts: Parts, target: DoctorTarget) -> tuple[Secret | None, 
 
 
 async def probe_steps(
-    parts: Parts,
+    parts: ControlContext,
     server: Server,
     account: Account,
     secret: Secret | None,

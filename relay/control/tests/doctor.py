@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from relay.config.schema import no_such
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound
 from relay.control.tests.results import FindingRecord
@@ -96,7 +96,7 @@ def outlets_of(targets: Iterable[DoctorTarget], selectors: tuple[str, ...]) -> M
 class DoctorOperation:
     """The operation `doctor`, which tells what it finds as it finds it."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -133,7 +133,7 @@ class DoctorOperation:
 class _DoctorRun:
     """One examination. What is found is put into `found` at once; who started it puts None at the end."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self.found: asyncio.Queue[_Records | None] = asyncio.Queue()

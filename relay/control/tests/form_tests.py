@@ -10,7 +10,7 @@ from typing import Any
 
 from relay.config.faults import Fault, Faults
 from relay.config.schema import no_such
-from relay.control.context import Parts, read_address
+from relay.control.context import ControlContext, read_address
 from relay.control.entries.lookup import find_entry
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
@@ -44,7 +44,7 @@ _KEYS = ("address", "override", "username")
 class ServerFormTest:
     """`server.try`: it yields steps as `server.test` does, and saves nothing."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ControlContext) -> None:
         self._parts = parts
 
     def operations(self) -> dict[str, Operation]:
@@ -138,7 +138,7 @@ def _server(values: Mapping[str, Any], name: str) -> Server:
 class ProfileFormTest:
     """`channel.try` and `agent.try`: they yield steps as `channel.test` does, and save nothing."""
 
-    def __init__(self, parts: Parts, kind: EntryKind[Profile]) -> None:
+    def __init__(self, parts: ControlContext, kind: EntryKind[Profile]) -> None:
         self._parts = parts
         self._kind = kind
 

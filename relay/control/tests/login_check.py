@@ -4,7 +4,7 @@ What the server refuses is kept only where whoever sets it says so (`unchecked`)
 that puts us off, says nothing about a password: it is kept, and that nobody knows yet is told.
 """
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.refused import LoginRefused
 from relay.control.tests.results import LoginCheck, LoginState
 from relay.directory.model import Account, Auth, Directory, Meaning, Profile, Server
@@ -13,7 +13,7 @@ from relay.upstream.probe import probe
 
 
 async def try_password(
-    parts: Parts, directory: Directory, entry: Server | Profile, password: str, *, unchecked: bool = False
+    parts: ControlContext, directory: Directory, entry: Server | Profile, password: str, *, unchecked: bool = False
 ) -> LoginCheck:
     """Log in with a password as an entry of a directory does, which need not be the saved one.
 

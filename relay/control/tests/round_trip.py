@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.tests.last_tests import Steps
 from relay.control.tests.results import StepRecord
 from relay.incoming.mailbox import Mailbox
@@ -51,7 +51,12 @@ class RoundTrip:
     """One round trip of a profile's mail. `steps` does it."""
 
     def __init__(
-        self, parts: Parts, mailbox: Mailbox, sender: Address, recipient: Address, patience: float = _PATIENCE_SECONDS
+        self,
+        parts: ControlContext,
+        mailbox: Mailbox,
+        sender: Address,
+        recipient: Address,
+        patience: float = _PATIENCE_SECONDS,
     ) -> None:
         self._parts = parts
         self._mailbox = mailbox

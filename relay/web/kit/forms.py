@@ -16,7 +16,7 @@ from relay.control.refused import Refused
 from relay.directory.values import Editable, EditRefused, parse_inner, parse_value
 from relay.web.kit.table_fields import default_of, folded
 
-Kind: TypeAlias = Literal["text", "email", "number", "check", "select", "lines", "headers", "password"]
+FieldType: TypeAlias = Literal["text", "email", "number", "check", "select", "lines", "headers", "password"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Field:
 
     key: str
     label: str
-    kind: Kind = "text"
+    kind: FieldType = "text"
     hint: str = ""
     off: str = ""
     is_required: bool = False

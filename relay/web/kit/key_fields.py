@@ -10,9 +10,8 @@ from typing import Any, Literal, get_origin, get_type_hints
 from relay.control.entries.facts import FACTS
 from relay.directory.keys import MACHINE_KEYS, Asked, asked_of, default_of, hint_of, is_needed, plain_type
 from relay.directory.kinds import Entry, EntryKind
-from relay.directory.model import AliasIdentity, Auth, Mode, Security
-from relay.directory.model import Kind as Way
-from relay.web.kit.forms import Choice, Field, Group, Kind
+from relay.directory.model import AliasIdentity, Auth, Kind, Mode, Security
+from relay.web.kit.forms import Choice, Field, FieldType, Group
 from relay.web.kit.lists import Column
 
 _WAYS = (
@@ -52,7 +51,7 @@ _ALIAS_IDENTITIES = (
 # What may be chosen, by the type of a key, or by the key itself.
 _CHOICES: Mapping[Any, Sequence[Choice]] = MappingProxyType(
     {
-        Way: _WAYS,
+        Kind: _WAYS,
         Security: SECURITIES,
         Auth: LOGINS,
         Mode: _MODES,
@@ -102,7 +101,7 @@ def key_field(kind: EntryKind[Entry], key: str) -> Field:
     return Field(
         key=key,
         label=asked.label,
-        kind=_kind(key, hint),
+        kind=_field_type(key, hint),
         hint="" if is_machine else asked.hint,
         off=asked.hint if is_machine else "",
         is_required=is_needed(kind.model, key) or key in kind.needed,
@@ -124,7 +123,7 @@ def _head(kind: EntryKind[Entry], key: str) -> str:
     return asked.head if isinstance(asked, Asked) else key.capitalize()
 
 
-def _kind(key: str, hint: Any) -> Kind:
+def _field_type(key: str, hint: Any) -> FieldType:
     if key == "address":
         return "email"
     if hint is bool:

@@ -12,7 +12,7 @@ import tomli_w
 from relay.config.settings import Settings, load_settings
 from relay.control.actor import Actor, Role, Way
 from relay.control.audit_log import AuditLog
-from relay.control.context import Parts, People
+from relay.control.context import ControlContext, People
 from relay.control.json_values import json_text
 from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.operations import Operations
@@ -92,7 +92,7 @@ async def operations_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS
 
 
 @asynccontextmanager
-async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> AsyncIterator[Parts]:
+async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> AsyncIterator[ControlContext]:
     """Give the parts of a relay on a folder whose directory.toml says this."""
     settings = settings_in(folder)
     settings.directory_path.write_bytes(tomli_w.dumps(directory).encode())
@@ -102,7 +102,7 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
     queue = Queue(database, "test")
     audit = AuditTable(database)
     audit_log = AuditLog(audit)
-    parts = Parts(
+    parts = ControlContext(
         settings=settings,
         directory=live,
         entries=DirectoryTable(database),
@@ -125,7 +125,7 @@ async def parts_in(folder: Path, directory: Mapping[str, Any] = TWO_SERVERS) -> 
         await database.close()
 
 
-async def with_holds_read(parts: Parts) -> Parts:
+async def with_holds_read(parts: ControlContext) -> ControlContext:
     """Return the parts with actions on the queue that have read the holds of the store anew."""
     return replace(parts, queue_actions=await _queue_actions(parts.settings, parts.queue, parts.directory))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.refused import Refused
 from relay.delivery.outcome import State
 from tests.unit.control.control_kit import AdminOperations, parts_in, with_holds_read
@@ -17,7 +17,7 @@ MAILER = "acmejets/mailer@acmejets.example"
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     """A relay with a held account, an address that another may not use, and a held account of nobody's."""
     async with parts_in(tmp_path) as parts:
         await parts.queue.put_hold(hold_row("acmejets", "jane@acmejets.example"))
@@ -28,7 +28,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 @pytest.fixture
-def operations(parts: Parts) -> AdminOperations:
+def operations(parts: ControlContext) -> AdminOperations:
     return AdminOperations(parts)
 
 
@@ -49,7 +49,7 @@ async def test_the_list_has_every_key_and_those_in_trouble_first(operations: Adm
     assert [one["profiles"] for one in records if one["account"] == MAILER] == [["support"]] * 2
 
 
-async def test_a_release_frees_the_account_and_its_mail(parts: Parts, operations: AdminOperations) -> None:
+async def test_a_release_frees_the_account_and_its_mail(parts: ControlContext, operations: AdminOperations) -> None:
     assert await operations.run("account.release", {"account": JANE}) == {"ok": True, "account": JANE}
     assert [(hold.server, hold.username) for hold in await parts.queue.holds()] == [
         ("acmejets", "mailer@acmejets.example"),
@@ -77,7 +77,7 @@ async def test_a_mistyped_account_is_suggested(operations: AdminOperations) -> N
         await operations.run("account.release", {"account": "acmejets/jane"})
 
 
-async def test_a_server_is_as_its_own_account_is(parts: Parts, operations: AdminOperations) -> None:
+async def test_a_server_is_as_its_own_account_is(parts: ControlContext, operations: AdminOperations) -> None:
     states = {record["name"]: record["state"] for record in await operations.run("server.list", {})}
     assert states == {"acmejets": "ok", "other": "ok"}, "an agent's own account is held, and an address"
     await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example"))
@@ -101,7 +101,7 @@ async def test_those_in_trouble_come_alone_with_what_to_do(operations: AdminOper
     assert len(await operations.run("account.troubled", {})) == 3
 
 
-async def test_a_server_says_how_its_own_account_is_and_how_many_are_held(parts: Parts) -> None:
+async def test_a_server_says_how_its_own_account_is_and_how_many_are_held(parts: ControlContext) -> None:
     await parts.queue.put_hold(hold_row("other", "mailer@other.example"))
     operations = AdminOperations(await with_holds_read(parts))
     acmejets, other = await operations.run("server.list", {})

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.people.admission import Admission, Invitation
 from relay.control.people.sign_in import TooMany
 from relay.control.refused import Refused
@@ -29,7 +29,7 @@ JANE = Actor(name="jane", role=Role.AGENT, way=Way.PAGE, peer=ELSEWHERE)
 class House:
     """A relay's operations and its door, with a clock of its own."""
 
-    def __init__(self, parts: Parts, logins: Logins) -> None:
+    def __init__(self, parts: ControlContext, logins: Logins) -> None:
         self.parts = parts
         self.operations = AdminOperations(parts)
         self.later = timedelta()

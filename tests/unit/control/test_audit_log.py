@@ -12,7 +12,7 @@ import tomli_w
 
 from relay.control.actor import Actor, Role, Way
 from relay.control.audit_log import Change, differences
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.refused import Refused
 from relay.directory.rules.validation import parse_directory
 from relay.store.db.errors import StoreFull
@@ -26,13 +26,13 @@ SECRET = "geheim-geheim"
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     async with parts_in(tmp_path) as parts:
         yield parts
 
 
 @pytest.fixture
-def operations(parts: Parts) -> AdminOperations:
+def operations(parts: ControlContext) -> AdminOperations:
     return AdminOperations(parts)
 
 
@@ -85,7 +85,7 @@ async def test_what_is_added_and_removed_is_told_key_by_key(operations: AdminOpe
     ],
 )
 async def test_a_secret_is_told_by_its_key_alone(
-    operations: AdminOperations, parts: Parts, operation: str, params: dict[str, Any], key: str, actor: Actor
+    operations: AdminOperations, parts: ControlContext, operation: str, params: dict[str, Any], key: str, actor: Actor
 ) -> None:
     incoming = {"incoming": {"host": "imap.acmejets.example"}}
     await operations.run("channel.set", {"name": "support", "values": incoming})
@@ -128,7 +128,7 @@ async def test_a_link_is_told_by_until_when_it_holds(operations: AdminOperations
 
 
 async def test_what_is_done_with_mail_that_waits_is_told_with_what_was(
-    operations: AdminOperations, parts: Parts
+    operations: AdminOperations, parts: ControlContext
 ) -> None:
     for number in (1, 2):
         await parts.queue.add(new(stored(id=f"aaaaaa00000{number}")))
@@ -144,7 +144,7 @@ async def test_what_is_done_with_mail_that_waits_is_told_with_what_was(
     assert (entry["what"], changed(entry)) == ("jane", [("retried", None, 1)])
 
 
-async def test_an_account_that_is_let_go_is_told_with_what_held_it(parts: Parts) -> None:
+async def test_an_account_that_is_let_go_is_told_with_what_held_it(parts: ControlContext) -> None:
     account = "acmejets/jane@acmejets.example"
     await parts.queue.put_hold(hold_row("acmejets", "jane@acmejets.example"))
     await parts.queue.put_hold(hold_row("acmejets", "jane@acmejets.example", "support@acmejets.example"))
@@ -178,7 +178,7 @@ async def test_passwords_of_the_file_are_never_told(operations: AdminOperations,
 
 
 async def test_an_edit_by_hand_has_an_entry_of_its_own(
-    operations: AdminOperations, parts: Parts, tmp_path: Path
+    operations: AdminOperations, parts: ControlContext, tmp_path: Path
 ) -> None:
     file = tmp_path / "state/directory.toml"
     file.write_text(file.read_text().replace("smtp.other.example", "smtp.new.example"))
@@ -216,7 +216,10 @@ async def test_who_only_looks_and_what_is_refused_leaves_no_entry(operations: Ad
 
 
 async def test_a_full_disk_takes_no_change_back(
-    operations: AdminOperations, parts: Parts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    operations: AdminOperations,
+    parts: ControlContext,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def full(_: object) -> None:
         raise StoreFull("no space left")

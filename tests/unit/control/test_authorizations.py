@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.entries.authorizations import code_in
 from relay.control.refused import Refused
 from relay.secrets.secret import token_ref
@@ -32,12 +32,12 @@ DIRECTORY: dict[str, Any] = {
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     async with parts_in(tmp_path, DIRECTORY) as parts:
         yield parts
 
 
-async def items(parts: Parts, noun: str, name: str) -> list[dict[str, Any]]:
+async def items(parts: ControlContext, noun: str, name: str) -> list[dict[str, Any]]:
     return [item async for item in AdminOperations(parts).stream(f"{noun}.authorize", {"name": name})]
 
 
@@ -52,13 +52,13 @@ async def items(parts: Parts, noun: str, name: str) -> list[dict[str, Any]]:
         ("agent", "support", "it is one of the channels"),
     ],
 )
-async def test_what_cannot_be_authorized_says_why(parts: Parts, noun: str, name: str, words: str) -> None:
+async def test_what_cannot_be_authorized_says_why(parts: ControlContext, noun: str, name: str, words: str) -> None:
     with pytest.raises(Refused) as caught:
         await items(parts, noun, name)
     assert words in str(caught.value)
 
 
-async def test_a_link_has_a_state_and_a_verifier_of_its_own(parts: Parts) -> None:
+async def test_a_link_has_a_state_and_a_verifier_of_its_own(parts: ControlContext) -> None:
     (first,), (second,) = await items(parts, "channel", "support"), await items(parts, "channel", "support")
     assert first["flow"] == "code"
     assert first["state"] in first["url"]
@@ -87,7 +87,7 @@ def test_an_address_with_a_code() -> None:
     assert code_in("  http://localhost/?code=a%2Fb&state=s&session=1 \n", "s") == "a/b"
 
 
-async def test_an_authorized_account_counts_as_set_and_goes_with_its_profile(parts: Parts) -> None:
+async def test_an_authorized_account_counts_as_set_and_goes_with_its_profile(parts: ControlContext) -> None:
     operations = AdminOperations(parts)
     ref = parts.directory.routing().directory
     support = ref.profile("support")
@@ -116,7 +116,7 @@ async def test_an_authorized_account_counts_as_set_and_goes_with_its_profile(par
     assert await operations.run("secrets.list", {}) == []
 
 
-async def test_an_account_that_logs_in_by_oauth_takes_no_password(parts: Parts) -> None:
+async def test_an_account_that_logs_in_by_oauth_takes_no_password(parts: ControlContext) -> None:
     with pytest.raises(Refused, match="relay channel authorize support"):
         await AdminOperations(parts).run("channel.password", {"name": "support", "password": "x"})
     with pytest.raises(Refused, match="has no OAuth client"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.refused import Forbidden
 from relay.directory.edit import set_entry
 from relay.directory.kinds import SERVER
@@ -21,13 +21,13 @@ HOST = "smtp.elsewhere.example"
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     async with parts_in(tmp_path, TWO_SERVERS) as parts:
         yield parts
 
 
 @pytest.fixture
-async def operations(parts: Parts) -> AdminOperations:
+async def operations(parts: ControlContext) -> AdminOperations:
     operations = AdminOperations(parts)
     await operations.run("server.password", {"name": "acmejets", "password": "the house's"})
     await operations.run("agent.password", {"name": "jane", "password": "hers"})
@@ -39,7 +39,7 @@ async def state(operations: AdminOperations, noun: str, name: str) -> tuple[bool
     return record["password_set"], record["password_for_another"]
 
 
-async def _secret(parts: Parts, kind: str, name: str) -> str | None:
+async def _secret(parts: ControlContext, kind: str, name: str) -> str | None:
     """Return what would be sent to the server that is in effect."""
     directory = parts.directory.routing().directory
     if kind == "server":
@@ -75,7 +75,7 @@ async def test_override_writes_the_server_in_effect(operations: AdminOperations)
 
 
 async def test_another_server_needs_another_password_and_the_first_one_takes_its_own_again(
-    operations: AdminOperations, parts: Parts
+    operations: AdminOperations, parts: ControlContext
 ) -> None:
     await operations.run("agent.set", {"name": "jane", "changes": ["server=other"]})
     assert await state(operations, "agent", "jane") == (False, True)
@@ -88,26 +88,26 @@ async def test_another_server_needs_another_password_and_the_first_one_takes_its
     assert await _secret(parts, "agent", "jane") == "for the other"
 
 
-async def _by_file(operations: AdminOperations, parts: Parts) -> None:
+async def _by_file(operations: AdminOperations, parts: ControlContext) -> None:
     del operations
     path = parts.settings.directory_path
     path.write_text(path.read_text().replace("smtp.acmejets.example", HOST))
     await parts.directory.refresh()
 
 
-async def _by_command(operations: AdminOperations, parts: Parts) -> None:
+async def _by_command(operations: AdminOperations, parts: ControlContext) -> None:
     del parts
     await operations.run("server.set", {"name": "acmejets", "changes": [f"host={HOST}"]})
 
 
-async def _by_api(operations: AdminOperations, parts: Parts) -> None:
+async def _by_api(operations: AdminOperations, parts: ControlContext) -> None:
     del parts
     ada = Actor(name="ada", role=Role.ADMINISTRATOR, way=Way.API)
     await operations.run("server.set", {"name": "acmejets", "values": {"host": HOST}}, ada)
 
 
 @pytest.mark.parametrize("change", [_by_file, _by_command, _by_api])
-async def test_another_host_gets_no_password(operations: AdminOperations, parts: Parts, change: Any) -> None:
+async def test_another_host_gets_no_password(operations: AdminOperations, parts: ControlContext, change: Any) -> None:
     await change(operations, parts)
     assert await state(operations, "server", "acmejets") == (False, True)
     assert await state(operations, "agent", "jane") == (False, True)
@@ -119,7 +119,9 @@ async def test_another_host_gets_no_password(operations: AdminOperations, parts:
     assert await _secret(parts, "agent", "jane") == "hers"
 
 
-async def test_the_machines_own_user_keeps_passwords_for_a_new_host(operations: AdminOperations, parts: Parts) -> None:
+async def test_the_machines_own_user_keeps_passwords_for_a_new_host(
+    operations: AdminOperations, parts: ControlContext
+) -> None:
     await operations.run("server.set", {"name": "acmejets", "changes": [f"host={HOST}"], "keep_passwords": True})
     assert await _secret(parts, "server", "acmejets") == "the house's"
     assert await _secret(parts, "agent", "jane") == "hers"
@@ -129,7 +131,7 @@ async def test_the_machines_own_user_keeps_passwords_for_a_new_host(operations: 
 
 @pytest.mark.parametrize("way", [Way.PAGE, Way.API])
 async def test_nobody_else_can_say_that_passwords_go_to_another_host(
-    operations: AdminOperations, parts: Parts, way: Way
+    operations: AdminOperations, parts: ControlContext, way: Way
 ) -> None:
     ada = Actor(name="ada", role=Role.ADMINISTRATOR, way=way)
     with pytest.raises(Forbidden, match="--keep-passwords"):
@@ -138,7 +140,9 @@ async def test_nobody_else_can_say_that_passwords_go_to_another_host(
     assert await _secret(parts, "server", "acmejets") == "the house's"
 
 
-async def test_an_import_sets_the_password_that_was_for_another_host(operations: AdminOperations, parts: Parts) -> None:
+async def test_an_import_sets_the_password_that_was_for_another_host(
+    operations: AdminOperations, parts: ControlContext
+) -> None:
     await operations.run("moving.import", {**PARAMS, "confirm": True})
     old = {"host": "smtp.old.example"}
     await operations.run("server.set", {"name": "smtp.new.example", "values": old})
@@ -150,7 +154,7 @@ async def test_an_import_sets_the_password_that_was_for_another_host(operations:
 
 
 async def test_what_nobody_bound_goes_nowhere_until_it_is_bound_to_where_it_would_go(
-    operations: AdminOperations, parts: Parts
+    operations: AdminOperations, parts: ControlContext
 ) -> None:
     """So is what a store from before has, and what an older node writes beside new ones."""
     await parts.vault.put("profile/jane", "from before")
@@ -165,7 +169,9 @@ async def test_what_nobody_bound_goes_nowhere_until_it_is_bound_to_where_it_woul
     assert await state(operations, "agent", "jane") == (False, True)
 
 
-async def test_what_is_asked_for_before_it_is_bound_is_delayed(operations: AdminOperations, parts: Parts) -> None:
+async def test_what_is_asked_for_before_it_is_bound_is_delayed(
+    operations: AdminOperations, parts: ControlContext
+) -> None:
     """Between an older node's word and our look at it nothing is sent, nobody is refused, and no account is held."""
     await parts.vault.put("profile/jane", "from an older node")
     assert await state(operations, "agent", "jane") == (True, False)
@@ -174,7 +180,7 @@ async def test_what_is_asked_for_before_it_is_bound_is_delayed(operations: Admin
 
 
 async def test_what_nobody_uses_is_bound_to_where_its_entry_comes_to_be(
-    operations: AdminOperations, parts: Parts
+    operations: AdminOperations, parts: ControlContext
 ) -> None:
     """A person writes an entry into the file whose password is there from before."""
     await parts.vault.put("profile/joe", "of long ago")
@@ -192,7 +198,7 @@ async def test_what_nobody_uses_is_bound_to_where_its_entry_comes_to_be(
     assert await _secret(parts, "agent", "joe") is None
 
 
-async def test_a_client_secret_goes_to_no_other_provider(operations: AdminOperations, parts: Parts) -> None:
+async def test_a_client_secret_goes_to_no_other_provider(operations: AdminOperations, parts: ControlContext) -> None:
     """Nor to another machine that begins its device flow: that is told the secret, too."""
     oauth = {"provider": "custom", "client_id": "app", "flow": "device"}
     oauth |= {
@@ -211,7 +217,7 @@ async def test_a_client_secret_goes_to_no_other_provider(operations: AdminOperat
     assert changed["client_secret_set"]
 
 
-async def test_tokens_go_to_no_other_server(operations: AdminOperations, parts: Parts) -> None:
+async def test_tokens_go_to_no_other_server(operations: AdminOperations, parts: ControlContext) -> None:
     oauth = {"provider": "google", "client_id": "app"}
     await operations.run("server.set", {"name": "acmejets", "values": {"auth": "oauth2", "oauth": oauth}})
     directory = parts.directory.routing().directory
@@ -228,7 +234,9 @@ async def test_tokens_go_to_no_other_server(operations: AdminOperations, parts: 
     assert (await operations.run("server.entered_anew", {"name": "acmejets"}))["profiles"] == ["jane"]
 
 
-async def test_the_password_of_a_mailbox_goes_to_no_other_host(operations: AdminOperations, parts: Parts) -> None:
+async def test_the_password_of_a_mailbox_goes_to_no_other_host(
+    operations: AdminOperations, parts: ControlContext
+) -> None:
     await operations.run("agent.set", {"name": "jane", "changes": ["incoming.host=imap.acmejets.example"]})
     await operations.run("agent.incoming", {"name": "jane", "password": "of the mailbox"})
 
@@ -245,7 +253,9 @@ async def test_the_password_of_a_mailbox_goes_to_no_other_host(operations: Admin
     assert await known() == "of the mailbox"
 
 
-async def test_a_table_that_moves_an_agent_moves_no_password(operations: AdminOperations, parts: Parts) -> None:
+async def test_a_table_that_moves_an_agent_moves_no_password(
+    operations: AdminOperations, parts: ControlContext
+) -> None:
     moved = {"text": "name,server\r\njane,other\r\n", "confirm": True}
     assert (await operations.run("agent.import", moved))["done"]
     assert await state(operations, "agent", "jane") == (False, True)
@@ -257,7 +267,7 @@ async def test_a_table_that_moves_an_agent_moves_no_password(operations: AdminOp
 
 
 async def test_an_edit_of_the_file_that_moves_an_agent_moves_no_password(
-    operations: AdminOperations, parts: Parts
+    operations: AdminOperations, parts: ControlContext
 ) -> None:
     """Here she names no server, so that another default in the file is another server."""
     path = parts.settings.directory_path

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.refused import Conflict, Forbidden
 from tests.unit.control.control_kit import TWO_SERVERS, AdminOperations, parts_in
 
@@ -31,13 +31,13 @@ DIRECTORY: Mapping[str, Any] = {
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     async with parts_in(tmp_path, DIRECTORY) as parts:
         yield parts
 
 
 @pytest.fixture
-def operations(parts: Parts) -> AdminOperations:
+def operations(parts: ControlContext) -> AdminOperations:
     return AdminOperations(parts)
 
 
@@ -70,7 +70,9 @@ async def test_no_cell_goes_out_as_a_formula(operations: AdminOperations) -> Non
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
 
 
-async def test_an_import_is_shown_and_done_when_it_is_confirmed(operations: AdminOperations, parts: Parts) -> None:
+async def test_an_import_is_shown_and_done_when_it_is_confirmed(
+    operations: AdminOperations, parts: ControlContext
+) -> None:
     text = _csv(
         ["name", "address", "override", "group", "aliases", "password"],
         ["bob", "bob@acmejets.example", "yes", "sales", "b@acmejets.example;bobby@acmejets.example", "geheim-1"],
@@ -111,7 +113,7 @@ async def test_an_import_is_shown_and_done_when_it_is_confirmed(operations: Admi
 
 
 async def test_every_fault_is_told_at_once_with_its_line_and_nothing_is_done(
-    operations: AdminOperations, parts: Parts
+    operations: AdminOperations, parts: ControlContext
 ) -> None:
     text = _csv(
         ["name", "address", "override", "server", "mode", "aliases", "password", "groupe"],
@@ -165,7 +167,7 @@ async def test_a_password_that_would_not_count_is_a_fault(operations: AdminOpera
     assert fault["message"] == "agent 'odd.one' takes its password from env:MAIL_PASSWORD; set it there, not here"
 
 
-async def test_passwords_alone_leave_the_file_alone(operations: AdminOperations, parts: Parts) -> None:
+async def test_passwords_alone_leave_the_file_alone(operations: AdminOperations, parts: ControlContext) -> None:
     before = parts.settings.directory_path.read_bytes()
     text = _csv(["password", "name"], ["geheim-5", "jane"])
     assert (await operations.run("agent.import", {"text": text, "confirm": True}))["done"]
@@ -182,7 +184,7 @@ async def test_a_password_in_the_file_goes_to_the_vault(tmp_path: Path) -> None:
         assert parts.vault.has("profile/jane")
 
 
-async def test_a_new_name_gets_nothing_of_an_earlier_owner(operations: AdminOperations, parts: Parts) -> None:
+async def test_a_new_name_gets_nothing_of_an_earlier_owner(operations: AdminOperations, parts: ControlContext) -> None:
     await parts.vault.put("profile/bob", "geheim-8")
     await parts.vault.put("login/bob", "record")
     text = _csv(["name", "address"], ["bob", "bob@acmejets.example"])
@@ -200,7 +202,7 @@ async def test_what_is_done_is_what_was_shown(operations: AdminOperations) -> No
     assert (await operations.run("agent.show", {"name": "jane"}))["role"] == "Chief"
 
 
-async def test_comments_stay_where_an_import_writes(operations: AdminOperations, parts: Parts) -> None:
+async def test_comments_stay_where_an_import_writes(operations: AdminOperations, parts: ControlContext) -> None:
     path = parts.settings.directory_path
     path.write_text("# who sends\n" + path.read_text())
     text = _csv(["name", "address", "role"], ["jane", "j@acmejets.example", ""], ["bob", "b@acmejets.example", "x"])

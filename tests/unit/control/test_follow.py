@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages import follow
 from relay.control.messages.follow import news_between
 from relay.control.refused import Refused
@@ -24,7 +24,7 @@ OLD, FIRST, SECOND = (letter * 24 for letter in "abc")
 
 
 @pytest.fixture
-async def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ControlContext]:
     monkeypatch.setattr(follow, "_LOOKS_EVERY", 0.01)
     monkeypatch.setattr(follow, "_QUIET", 3)
     async with parts_in(tmp_path) as parts:
@@ -50,12 +50,12 @@ class Ear:
 
 
 @asynccontextmanager
-async def following_in(parts: Parts, **chosen: str) -> AsyncIterator[Ear]:
+async def following_in(parts: ControlContext, **chosen: str) -> AsyncIterator[Ear]:
     async with aclosing(AdminOperations(parts).stream("messages.follow", chosen)) as items:
         yield Ear(items)
 
 
-async def test_what_comes_and_what_becomes_of_it(parts: Parts) -> None:
+async def test_what_comes_and_what_becomes_of_it(parts: ControlContext) -> None:
     queue = parts.queue
     await queue.add(new(stored(State.QUEUED, id=OLD)))
     async with following_in(parts) as ear:
@@ -73,14 +73,14 @@ async def test_what_comes_and_what_becomes_of_it(parts: Parts) -> None:
         await ear.states((SECOND, "delivered"))
 
 
-async def test_it_begins_with_what_was_there_since_a_time(parts: Parts) -> None:
+async def test_it_begins_with_what_was_there_since_a_time(parts: ControlContext) -> None:
     await parts.queue.add(*(new(stored(State.QUEUED, id=id_, minute=n)) for n, id_ in enumerate((OLD, FIRST, SECOND))))
     async with following_in(parts, since=START.replace(minute=1).isoformat()) as ear:
         await ear.states((SECOND, "queued"), (FIRST, "queued"))
         assert await ear.next() == {"begun": True}
 
 
-async def test_only_what_is_asked_for_is_told(parts: Parts) -> None:
+async def test_only_what_is_asked_for_is_told(parts: ControlContext) -> None:
     queue = parts.queue
     async with following_in(parts, to="bob@customer.example", state="held") as ear:
         await ear.next()
@@ -94,13 +94,13 @@ async def test_only_what_is_asked_for_is_told(parts: Parts) -> None:
             await ear.next()
 
 
-async def test_silence_is_broken_now_and_then(parts: Parts) -> None:
+async def test_silence_is_broken_now_and_then(parts: ControlContext) -> None:
     async with aclosing(AdminOperations(parts).stream("messages.follow", {})) as items:
         assert await anext(items) == {"begun": True}
         assert await anext(items) == {}
 
 
-async def test_it_ends_with_the_relay(parts: Parts) -> None:
+async def test_it_ends_with_the_relay(parts: ControlContext) -> None:
     operations = AdminOperations(parts)
     async with aclosing(operations.stream("messages.follow", {})) as items:
         await anext(items)
@@ -108,7 +108,9 @@ async def test_it_ends_with_the_relay(parts: Parts) -> None:
         assert [item async for item in items if item] == []
 
 
-async def test_so_many_may_follow_and_who_leaves_makes_room(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_so_many_may_follow_and_who_leaves_makes_room(
+    parts: ControlContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(follow, "_MOST_FOLLOWERS", 1)
     operations = AdminOperations(parts)
     for _ in range(2):

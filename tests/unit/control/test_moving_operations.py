@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.refused import Conflict, Refused
 from tests.unit.control.control_kit import PARAMS, SERVERS, TWO_SERVERS, AdminOperations, parts_in
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     async with parts_in(tmp_path, TWO_SERVERS) as parts:
         yield parts
 
 
 @pytest.fixture
-def operations(parts: Parts) -> AdminOperations:
+def operations(parts: ControlContext) -> AdminOperations:
     return AdminOperations(parts)
 
 
@@ -28,7 +28,7 @@ def _changed(index: int, of: str = "profiles", **keys: Any) -> dict[str, Any]:
     return {**PARAMS, of: entries}
 
 
-async def test_it_is_shown_and_done_when_it_is_confirmed(operations: AdminOperations, parts: Parts) -> None:
+async def test_it_is_shown_and_done_when_it_is_confirmed(operations: AdminOperations, parts: ControlContext) -> None:
     shown = await operations.run("moving.import", PARAMS)
     assert not shown["done"]
     assert [(one["name"], one["is_new"], one["default"]) for one in shown["servers"]] == [
@@ -55,7 +55,7 @@ async def test_it_is_shown_and_done_when_it_is_confirmed(operations: AdminOperat
     assert set(parts.vault.owners()) == set(owners)
 
 
-async def test_a_second_time_nothing_is_new(operations: AdminOperations, parts: Parts) -> None:
+async def test_a_second_time_nothing_is_new(operations: AdminOperations, parts: ControlContext) -> None:
     await operations.run("moving.import", {**PARAMS, "confirm": True})
     text = parts.settings.directory_path.read_text()
     again = await operations.run("moving.import", {**PARAMS, "confirm": True})
@@ -121,7 +121,7 @@ async def test_the_first_of_all_becomes_the_default(tmp_path: Path) -> None:
     ],
 )
 async def test_nothing_is_overwritten_and_then_nothing_is_done(
-    operations: AdminOperations, parts: Parts, params: dict[str, Any], place: str, key: str, words: str
+    operations: AdminOperations, parts: ControlContext, params: dict[str, Any], place: str, key: str, words: str
 ) -> None:
     await operations.run("moving.import", {**PARAMS, "confirm": True})
     text = parts.settings.directory_path.read_text()
@@ -147,7 +147,9 @@ async def test_a_directory_that_changed_meanwhile_is_looked_at_again(operations:
         await operations.run("moving.import", {**PARAMS, "confirm": True, "expected": shown["version"]})
 
 
-async def test_a_new_name_gets_no_secret_that_an_earlier_one_left(operations: AdminOperations, parts: Parts) -> None:
+async def test_a_new_name_gets_no_secret_that_an_earlier_one_left(
+    operations: AdminOperations, parts: ControlContext
+) -> None:
     await parts.vault.put("server/smtp.new.example-465", "geheim-left")
     await parts.vault.put("login/desk", "geheim-left")
     await operations.run("moving.import", {**PARAMS, "confirm": True})
@@ -156,7 +158,7 @@ async def test_a_new_name_gets_no_secret_that_an_earlier_one_left(operations: Ad
 
 
 async def test_passwords_that_a_crash_left_out_are_added_by_a_second_run(
-    operations: AdminOperations, parts: Parts
+    operations: AdminOperations, parts: ControlContext
 ) -> None:
     await operations.run("moving.import", {**PARAMS, "confirm": True})
     await parts.vault.delete("profile/support@new.example")
@@ -164,7 +166,9 @@ async def test_passwords_that_a_crash_left_out_are_added_by_a_second_run(
     assert parts.vault.has("profile/support@new.example")
 
 
-async def test_the_audit_tells_the_file_the_keys_and_no_secret(operations: AdminOperations, parts: Parts) -> None:
+async def test_the_audit_tells_the_file_the_keys_and_no_secret(
+    operations: AdminOperations, parts: ControlContext
+) -> None:
     await operations.run("moving.import", {**PARAMS, "confirm": True})
     await parts.audit_log.aclose()
     [row] = (await operations.run("audit.list", {}))["items"]

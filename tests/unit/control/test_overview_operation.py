@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.queue_actions import StoreQueueActions
 from relay.control.overview import Holder, advice
 from relay.control.results import TroubledAccount
@@ -24,7 +24,7 @@ MAILER = "acmejets/mailer@acmejets.example"
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     async with parts_in(tmp_path) as parts:
         yield parts
 
@@ -38,7 +38,7 @@ async def test_a_new_relay_says_what_the_first_steps_are(tmp_path: Path) -> None
         assert overview.keys() >= {"since", "queue", "oldest", "directory", "listeners", "version", "running_since"}
 
 
-async def test_the_totals_are_of_a_day_and_what_waits_is_of_now(parts: Parts) -> None:
+async def test_the_totals_are_of_a_day_and_what_waits_is_of_now(parts: ControlContext) -> None:
     minutes = int((datetime.now(UTC) - START) / timedelta(minutes=1))
     delivered, failed = State.DELIVERED, State.FAILED
     await parts.queue.record([new(stored(delivered, id=f"aaaaaa{n}", minute=minutes - n)) for n in range(3)])
@@ -51,7 +51,7 @@ async def test_the_totals_are_of_a_day_and_what_waits_is_of_now(parts: Parts) ->
     assert overview["steps"] == {"server": True, "profile": True, "delivered": True}
 
 
-async def test_accounts_in_trouble_come_with_what_to_do(parts: Parts) -> None:
+async def test_accounts_in_trouble_come_with_what_to_do(parts: ControlContext) -> None:
     await parts.queue.put_hold(hold_row("acmejets", "jane@acmejets.example"))
     await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example", "support@acmejets.example"))
     await parts.queue.put_hold(hold_row("gone", "x/y"))
@@ -70,7 +70,7 @@ async def test_accounts_in_trouble_come_with_what_to_do(parts: Parts) -> None:
     assert gone["advice"].startswith("nobody sends through this account any more")
 
 
-async def test_an_account_that_goes_slower_is_told_after_the_held_ones(parts: Parts) -> None:
+async def test_an_account_that_goes_slower_is_told_after_the_held_ones(parts: ControlContext) -> None:
     now = datetime.now(UTC)
     accounts = Accounts(Schedule.of(parts.settings.delivery), [hold_row("acmejets", "mailer@acmejets.example")])
     routing = parts.directory.routing
@@ -93,7 +93,9 @@ async def test_an_account_that_goes_slower_is_told_after_the_held_ones(parts: Pa
         (Phase.STARTTLS, "ca_file"),
     ],
 )
-async def test_a_server_that_nobody_reaches_is_told_with_what_to_do(parts: Parts, phase: Phase, words: str) -> None:
+async def test_a_server_that_nobody_reaches_is_told_with_what_to_do(
+    parts: ControlContext, phase: Phase, words: str
+) -> None:
     accounts = Accounts(Schedule.of(parts.settings.delivery))
     reply = Reply(451, "4.4.1", "The mail server cannot be reached")
     failure = Failure(phase=phase, reply=reply, meaning=Meaning.TEMPORARY, from_server=False, detail="refused")
@@ -141,7 +143,7 @@ def test_the_advice_goes_by_what_the_answer_means(means: str, server: Server, ex
     assert "None" not in advice(replace(troubled, until=None), Holder("agent", "jane", server))
 
 
-async def test_a_server_whose_account_is_held_says_so_in_lists(parts: Parts) -> None:
+async def test_a_server_whose_account_is_held_says_so_in_lists(parts: ControlContext) -> None:
     operations = AdminOperations(parts)
     assert [server["state"] for server in await operations.run("server.list", {})] == ["ok", "ok"]
     await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.control.actor import Actor, Role, Way
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.operations import Operations
 from relay.control.refused import Forbidden, NotFound, Refused
 from relay.delivery.outcome import State
@@ -49,17 +49,17 @@ OWN = {
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     async with parts_in(tmp_path, DIRECTORY) as parts:
         yield parts
 
 
-async def _sending(parts: Parts, name: str) -> dict[str, Any]:
+async def _sending(parts: ControlContext, name: str) -> dict[str, Any]:
     record: dict[str, Any] = await AdminOperations(parts).run("agent.sending", {"name": name})
     return record
 
 
-async def test_an_agent_may_run_nothing_but_what_is_about_itself(parts: Parts) -> None:
+async def test_an_agent_may_run_nothing_but_what_is_about_itself(parts: ControlContext) -> None:
     operations = Operations(parts)
     assert {name for name in operations.names if operations.allows(name, {"name": "jane"}, JANE)} == OWN
     assert not [name for name in operations.names if operations.allows(name, {"name": "ben"}, JANE)]
@@ -68,7 +68,7 @@ async def test_an_agent_may_run_nothing_but_what_is_about_itself(parts: Parts) -
         await operations.run("agent.sending", {"name": "ben"}, JANE)
 
 
-async def test_a_missing_password_is_told_until_it_is_set(parts: Parts) -> None:
+async def test_a_missing_password_is_told_until_it_is_set(parts: ControlContext) -> None:
     jane = await _sending(parts, "jane")
     assert (jane["secret"], jane["is_set"], jane["token"]) == ("password", False, None)
     assert jane["account"] == "shared/jane@acmejets.example"
@@ -76,7 +76,7 @@ async def test_a_missing_password_is_told_until_it_is_set(parts: Parts) -> None:
     assert (await _sending(parts, "jane"))["is_set"] is True
 
 
-async def test_who_sends_with_an_account_of_the_server_needs_nothing(parts: Parts) -> None:
+async def test_who_sends_with_an_account_of_the_server_needs_nothing(parts: ControlContext) -> None:
     ben, free = await _sending(parts, "ben"), await _sending(parts, "free")
     assert (ben["secret"], ben["is_set"], ben["identity"]) == ("", True, "mailer@acmejets.example")
     assert (free["secret"], free["is_set"], free["identity"]) == ("", True, "free@acmejets.example")
@@ -106,19 +106,19 @@ async def test_a_hold_of_the_own_address_is_told_however_it_is_written(tmp_path:
         assert (await _sending(parts, "jane"))["hold"] == told
 
 
-async def test_an_authorization_that_is_missing_is_told(parts: Parts) -> None:
+async def test_an_authorization_that_is_missing_is_told(parts: ControlContext) -> None:
     cloudy = await _sending(parts, "cloudy")
     assert (cloudy["secret"], cloudy["flow"], cloudy["is_set"]) == ("authorization", "code", False)
     assert cloudy["token"]["state"] == "missing"
 
 
-async def test_lists_say_who_needs_a_password(parts: Parts) -> None:
+async def test_lists_say_who_needs_a_password(parts: ControlContext) -> None:
     records = await AdminOperations(parts).run("agent.list", {})
     needed = {record["name"]: record["password_needed"] for record in records}
     assert needed == {"ben": False, "cloudy": True, "free": False, "jane": True}
 
 
-async def test_an_own_message_is_told_whole_and_nobody_elses(parts: Parts) -> None:
+async def test_an_own_message_is_told_whole_and_nobody_elses(parts: ControlContext) -> None:
     await parts.queue.record(
         [
             new(stored(State.DELIVERED, id="aaaaaa0", subject="Mine", profile="jane")),
@@ -132,7 +132,7 @@ async def test_an_own_message_is_told_whole_and_nobody_elses(parts: Parts) -> No
         await operations.run("agent.message", {"name": "jane", "id": "bbbbbb0"}, JANE)
 
 
-async def test_a_browser_comes_back_to_our_page_or_to_nothing(parts: Parts) -> None:
+async def test_a_browser_comes_back_to_our_page_or_to_nothing(parts: ControlContext) -> None:
     operations = AdminOperations(parts)
 
     async def url(**params: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.records import rfc3339
 from relay.control.refused import Refused
 from relay.delivery.outcome import State
@@ -18,13 +18,13 @@ JANE = "jane@acmejets.example"
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     async with parts_in(tmp_path) as parts:
         yield parts
 
 
 @pytest.fixture
-async def operations(parts: Parts) -> AdminOperations:
+async def operations(parts: ControlContext) -> AdminOperations:
     """The operations over five messages of the history, a minute after each other, and three that wait."""
     delivered, failed = State.DELIVERED, State.FAILED
     await parts.queue.record(

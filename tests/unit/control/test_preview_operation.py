@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.refused import NotFound, Refused
 from relay.delivery.outcome import State
 from relay.mail.content import Content
@@ -20,12 +20,12 @@ FROM_SUPPORT = Content(
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     async with parts_in(tmp_path) as parts:
         yield parts
 
 
-async def test_every_field_that_would_change_is_told(parts: Parts) -> None:
+async def test_every_field_that_would_change_is_told(parts: ControlContext) -> None:
     message = stored(id="aaaaaa111111", sender="help@acmejets.example", profile="support")
     await parts.queue.add(NewMessage(message=message, content=FROM_SUPPORT))
     told = await AdminOperations(parts).run("queue.preview", {"id": "aaaaaa111111"})
@@ -52,14 +52,14 @@ async def test_of_very_many_changes_the_first_are_told_and_the_others_counted(tm
 
 
 @pytest.mark.parametrize("content", [Content(b"", (b"text\r\n",)), Content(b"", ()), Content(b"Subject: x\r\n", ())])
-async def test_messages_with_hardly_a_header_get_one(parts: Parts, content: Content) -> None:
+async def test_messages_with_hardly_a_header_get_one(parts: ControlContext, content: Content) -> None:
     message = stored(id="aaaaaa111111", profile="support", sender="support@acmejets.example")
     await parts.queue.add(NewMessage(message=message, content=content))
     told = await AdminOperations(parts).run("queue.preview", {"id": "aaaaaa111111"})
     assert {"From", "Date", "Message-ID"} <= {change["field"] for change in told["changes"]}
 
 
-async def test_what_goes_no_further_says_why(parts: Parts) -> None:
+async def test_what_goes_no_further_says_why(parts: ControlContext) -> None:
     await parts.queue.add(
         new(stored(id="aaaaaa111111", profile="gone")), new(stored(State.DELIVERED, id="bbbbbb111111"))
     )
@@ -72,7 +72,7 @@ async def test_what_goes_no_further_says_why(parts: Parts) -> None:
         await operations.run("queue.preview", {"id": "dddddd"})
 
 
-async def test_a_journey_names_the_reports_about_it_and_no_mail_that_only_looks_so(parts: Parts) -> None:
+async def test_a_journey_names_the_reports_about_it_and_no_mail_that_only_looks_so(parts: ControlContext) -> None:
     subject = "report about aaaaaa111111: failed"
     await parts.queue.add(
         new(stored(State.FAILED, id="aaaaaa111111")),

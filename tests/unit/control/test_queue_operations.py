@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.control.context import Parts
+from relay.control.context import ControlContext
 from relay.control.messages.find import PAGE
 from relay.control.refused import Refused
 from relay.delivery.outcome import State
@@ -30,7 +30,7 @@ ID = "aaaaaa111111"
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[ControlContext]:
     """A relay with a message of jane's that failed once, one held, one of nobody's, and one that is delivered."""
     async with parts_in(tmp_path) as parts:
         await parts.queue.add(
@@ -43,7 +43,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 @pytest.fixture
-def operations(parts: Parts) -> AdminOperations:
+def operations(parts: ControlContext) -> AdminOperations:
     return AdminOperations(parts)
 
 
@@ -51,7 +51,7 @@ async def _list(operations: AdminOperations, **chosen: Any) -> list[dict[str, An
     return [record async for record in operations.stream("queue.list", chosen)]
 
 
-async def _state(parts: Parts, id_: str) -> str:
+async def _state(parts: ControlContext, id_: str) -> str:
     message = await parts.queue.message(id_)
     assert message is not None
     return message.state
@@ -98,7 +98,7 @@ async def test_a_profile_that_is_gone_may_have_mail(operations: AdminOperations)
     assert [one["id"] for one in await _list(operations, profile="sales")] == ["aaaaaa222222"]
 
 
-async def test_a_long_list_comes_in_pages_and_whole(parts: Parts, operations: AdminOperations) -> None:
+async def test_a_long_list_comes_in_pages_and_whole(parts: ControlContext, operations: AdminOperations) -> None:
     await parts.queue.add(*(new(stored(minute=10 + number // 2)) for number in range(2 * PAGE)))
     sizes = [len(batch) async for batch in operations.batches("queue.list", {})]
     assert sizes == [PAGE, PAGE, 3]
@@ -139,13 +139,13 @@ async def test_an_id_that_means_no_message_that_waits(given: str, sentence: str,
         await operations.run("queue.retry", {"ids": [ID, given]})
 
 
-async def test_the_beginning_of_an_id_is_enough(parts: Parts, operations: AdminOperations) -> None:
+async def test_the_beginning_of_an_id_is_enough(parts: ControlContext, operations: AdminOperations) -> None:
     assert (await operations.run("queue.show", {"id": "AAAAAA1"}))["id"] == ID
     assert await operations.run("queue.hold", {"id": "aaaaaa1"}) == {"ok": True, "id": ID}
     assert await _state(parts, ID) == "held"
 
 
-async def test_hold_release_and_remove(parts: Parts, operations: AdminOperations) -> None:
+async def test_hold_release_and_remove(parts: ControlContext, operations: AdminOperations) -> None:
     await operations.run("queue.hold", {"id": ID})
     with pytest.raises(Refused, match=f"nothing was done with message {ID}: it is held already"):
         await operations.run("queue.hold", {"id": ID})
@@ -158,7 +158,7 @@ async def test_hold_release_and_remove(parts: Parts, operations: AdminOperations
     assert ID not in [one["id"] for one in await _list(operations)]
 
 
-async def test_a_message_that_waits_for_its_account_is_not_released_alone(parts: Parts) -> None:
+async def test_a_message_that_waits_for_its_account_is_not_released_alone(parts: ControlContext) -> None:
     account = "acmejets/mailer@acmejets.example"
     await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example"))
     await parts.queue.add(new(stored(State.HELD, id="dddddd111111", held_by=account)))
@@ -171,7 +171,7 @@ async def test_a_message_that_waits_for_its_account_is_not_released_alone(parts:
     assert await _state(parts, "dddddd111111") == "queued"
 
 
-async def test_what_is_under_way_is_left_alone(parts: Parts, operations: AdminOperations) -> None:
+async def test_what_is_under_way_is_left_alone(parts: ControlContext, operations: AdminOperations) -> None:
     await parts.queue.claim_one(ID, "sending")
     for operation in ("queue.hold", "queue.remove"):
         with pytest.raises(Refused, match=f"message {ID} is being sent just now; try again when that is over"):
@@ -179,7 +179,7 @@ async def test_what_is_under_way_is_left_alone(parts: Parts, operations: AdminOp
     assert await operations.run("queue.retry", {"ids": [ID]}) == {"ok": True, "retried": 0}
 
 
-async def test_retry_makes_messages_due(parts: Parts, operations: AdminOperations) -> None:
+async def test_retry_makes_messages_due(parts: ControlContext, operations: AdminOperations) -> None:
     assert await operations.run("queue.retry", {"ids": [ID, "aaaaaa2"]}) == {"ok": True, "retried": 1}
     message = await parts.queue.message(ID)
     assert message is not None
@@ -188,7 +188,7 @@ async def test_retry_makes_messages_due(parts: Parts, operations: AdminOperation
     assert await _state(parts, "aaaaaa222222") == "held"
 
 
-async def test_retry_of_a_profile_and_of_all(parts: Parts, operations: AdminOperations) -> None:
+async def test_retry_of_a_profile_and_of_all(parts: ControlContext, operations: AdminOperations) -> None:
     later = START.replace(year=2099)
     await parts.queue.add(new(stored(next_attempt=later)), new(stored(next_attempt=later, profile="support")))
     assert await operations.run("queue.retry", {"profile": "support"}) == {"ok": True, "retried": 1}
@@ -197,7 +197,9 @@ async def test_retry_of_a_profile_and_of_all(parts: Parts, operations: AdminOper
     assert await operations.run("queue.retry", {}) == {"ok": True, "retried": 1}
 
 
-async def test_what_a_server_may_have_is_tried_early_only_by_its_id(parts: Parts, operations: AdminOperations) -> None:
+async def test_what_a_server_may_have_is_tried_early_only_by_its_id(
+    parts: ControlContext, operations: AdminOperations
+) -> None:
     later = START.replace(year=2099)
     pausing = stored(State.UNKNOWN, next_attempt=later)
     await parts.queue.add(new(pausing))
@@ -212,7 +214,7 @@ async def test_what_a_server_may_have_is_tried_early_only_by_its_id(parts: Parts
 
 
 async def test_a_message_that_is_removed_is_so_although_somebody_has_it(
-    parts: Parts, operations: AdminOperations
+    parts: ControlContext, operations: AdminOperations
 ) -> None:
     to = ("ann@customer.example", "bob@customer.example")
     message = stored(State.DELIVERED, State.QUEUED, to=to)
@@ -231,7 +233,7 @@ async def test_an_export_is_the_message_byte_for_byte(operations: AdminOperation
 
 
 async def test_the_status_counts_and_names_the_oldest_and_who_is_held(
-    parts: Parts, operations: AdminOperations
+    parts: ControlContext, operations: AdminOperations
 ) -> None:
     await parts.queue.put_hold(hold_row("acmejets", "mailer@acmejets.example"))
     status = await operations.run("status", {})
