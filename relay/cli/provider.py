@@ -57,9 +57,9 @@ def oauth_values(client_id: str | None, tenant: str | None) -> dict[str, Any]:
     return {"oauth": oauth} if oauth else {}
 
 
-def is_api(provider: str | None) -> bool:
-    """Whether a provider takes mail by an API. Raises Refused for an unknown one."""
-    return provider is not None and "kind" in preset_of(provider).values
+def needs_app(provider: str | None) -> bool:
+    """Whether an app of one's own logs in at a provider, by Microsoft Graph. Raises Refused for an unknown one."""
+    return provider is not None and preset_of(provider).values.get("kind") == "msgraph"
 
 
 def ask_for_app(username: str | None, client_id: str | None, tenant: str | None) -> tuple[str, str, str]:

@@ -10,7 +10,7 @@ from relay.cli import complete
 from relay.cli.ask import ask_yes, is_person, read_password
 from relay.cli.entries import register_add, register_reading
 from relay.cli.output import count, print_json
-from relay.cli.provider import ClientId, Provider, Tenant, ask_for_app, is_api, oauth_values, preset_of
+from relay.cli.provider import ClientId, Provider, Tenant, ask_for_app, needs_app, oauth_values, preset_of
 from relay.cli.session import Session, WrongUsage
 from relay.cli.shared import (
     AsJson,
@@ -49,7 +49,7 @@ def add(
     if "host" not in given and provider is None:
         raise WrongUsage("give --host HOST or --provider P\nTry: relay server add --help")
     password = read_password(f"server {name}", from_stdin=True) if password_stdin else None
-    values, is_asked = dict(given), is_person() and is_api(provider)
+    values, is_asked = dict(given), is_person() and needs_app(provider)
     if is_asked:
         values["username"], client_id, tenant = ask_for_app(given.get("username"), client_id, tenant)
     record = context.obj.run(

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.config.endpoint import is_host_name
-from relay.config.schema import not_in_this_version
 from relay.directory.model import Auth, Directory, Kind, Profile, Security, Server
 from relay.directory.reading import Findings, Reading
 from relay.directory.tables import Incoming, OAuthClient
@@ -25,8 +24,6 @@ _SOURCES = ("file:", "env:", "credential:", "command:")
 # Whose tokens an API takes; the endpoints of a national cloud are "custom" ones.
 _PROVIDERS: Mapping[Kind, str] = MappingProxyType({Kind.MSGRAPH: "microsoft", Kind.GMAIL: "google"})
 _SERVER_DEFAULTS: Mapping[str, Any] = MappingProxyType({field.name: field.default for field in fields(Server)})
-# What can be written and does not work yet.
-_UNBUILT_KINDS = frozenset({Kind.GMAIL})
 _URLS = ("authorize_url", "token_url", "device_url")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 # Names that stand for whoever logs in. An application that logs in as itself has one organisation.
@@ -90,8 +87,6 @@ def _api(server: Server) -> Findings:
         if server.api_url:
             yield "api_url", 'kind = "smtp" has a host and no API; remove it'
         return
-    if server.kind in _UNBUILT_KINDS:
-        yield "kind", not_in_this_version("kind", str(server.kind))
     for key in ("host", "port", "security"):
         if getattr(server, key) != _SERVER_DEFAULTS[key]:
             yield key, f'kind = "{server.kind}" is reached by the provider\'s API; remove it'

@@ -21,13 +21,14 @@ from relay.system.clock import utc_now
 from relay.upstream.connections import Slots
 from relay.upstream.dial import Contexts
 from relay.upstream.http.client import ApiClient
+from relay.upstream.http.gmail import Gmail
 from relay.upstream.http.graph import Graph
 from relay.upstream.http.job import Api, Job, Mailbox
 from relay.upstream.http.message import ApiMessage
 from relay.upstream.outcome import Failed, Failure, Outcome, Phase, own_failure
 from relay.upstream.transaction import Progress, Timeouts, Transfer
 
-APIS: Mapping[Kind, Api] = MappingProxyType({Kind.MSGRAPH: Graph()})
+APIS: Mapping[Kind, Api] = MappingProxyType({Kind.MSGRAPH: Graph(), Kind.GMAIL: Gmail()})
 _ASKING_SECONDS = 30.0
 _SKEW = timedelta(minutes=1)  # by how much the provider's clock may be behind ours
 NO_TOKEN = Reply(535, "5.7.8", "There is no access token for this account")

@@ -1,0 +1,153 @@
+"""Mail leaves by the Gmail API: a real relay with a service account's key, and a Gmail that keeps to the documents."""
+
+from collections.abc import Iterator
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.graph_kit import QUICK, held, message, submit
+from tests.e2e.kills import start_to_die, wait_for_kill
+from tests.peers.fixtures import StartRelay
+from tests.peers.gmail import GmailServer, gmail_server
+from tests.peers.relay import Relay, Table
+from tests.peers.rows import each_row
+from tests.peers.system import wait_until
+
+POINTS = (
+    "before the dot is recorded",
+    "dot recorded",
+    "before the dot",
+    "answered by an API",
+    "before the outcome",
+    "settled, not committed",
+)
+
+
+@pytest.fixture
+def gmail() -> Iterator[GmailServer]:
+    with gmail_server() as server:
+        yield server
+
+
+def directory(gmail: GmailServer, key_file: Path) -> Table:
+    """A channel for each way to send, by a service account that acts for all users of the domain."""
+    oauth = {
+        "provider": "custom",
+        "client_id": "117",
+        "flow": "client_credentials",
+        "token_url": f"{gmail.url}/token",
+        "scope": "https://mail.google.com/",
+        "key_file": str(gmail.write_account(key_file)),
+    }
+    server = {"kind": "gmail", "api_url": gmail.url, "auth": "oauth2", "oauth": oauth}
+    return {
+        "default_server": "gmail",
+        "servers": {
+            "gmail": {**server, "username": "mailer@acme.example"},
+            "house": {**server, "username": "house@acme.example", "internal": True},
+        },
+        "channels": {
+            "support": {"address": "support@acme.example", "override": True, "server": "gmail"},
+            "sales": {"address": "sales@acme.example"},
+            "news": {"address": "news@acme.example", "server": "house"},
+            "desk": {
+                "address": "desk@acme.example",
+                "override": True,
+                "server": "gmail",
+                "username": "support@acme.example",
+            },
+        },
+    }
+
+
+@pytest.fixture
+def relay(start_relay: StartRelay, gmail: GmailServer, tmp_path: Path) -> Relay:
+    return start_relay(directory(gmail, tmp_path / "account.json"), QUICK)
+
+
+def test_each_of_the_three_ways_leaves_as_it_should(relay: Relay, gmail: GmailServer) -> None:
+    for name in ("support", "sales", "news"):
+        assert submit(relay, name).startswith("250 2.0.0 Ok: delivered via "), relay.last_words
+    found = [(one.user, one.headers["from"], message_from_bytes(one.mime)["reply-to"]) for one in gmail.sent]
+    assert found == [
+        ("support@acme.example", "support@acme.example", None),
+        ("mailer@acme.example", "mailer@acme.example", "sales@acme.example"),
+        ("house@acme.example", "house@acme.example", "news@acme.example"),
+    ]
+
+
+def test_an_address_that_is_not_verified_is_held_and_freed(relay: Relay, gmail: GmailServer) -> None:
+    assert "queued as" in submit(relay, "desk")
+    wait_until(lambda: "no verified address" in "".join(one["reason"] for one in relay.ask("queue", "list")), "a hold")
+    gmail.accounts["support@acme.example"].add("desk@acme.example")
+    assert relay.command("account", "release", "gmail/support@acme.example").status == 0
+    assert gmail.wait_for(1)[0].headers["from"] == "desk@acme.example"
+
+
+@each_row("mood", ["401 authError", "403 dailyLimitExceeded"])
+def test_what_concerns_the_account_holds_its_mail_until_it_is_released(
+    relay: Relay, gmail: GmailServer, mood: str
+) -> None:
+    before, subject = len(gmail.sent), mood.replace(" ", "-")
+    gmail.moods = [mood] * (2 if mood[:3] == "401" else 1)  # a refused token is renewed once
+    content = message("support@acme.example", "jo@customer.example", subject=subject)
+    assert "queued as" in submit(relay, "support", content=content)
+    wait_until(lambda: mood.split()[1] in held(relay).get("gmail/support@acme.example", ""), "a hold")
+    assert relay.command("account", "release", "gmail/support@acme.example").status == 0
+    gmail.wait_for(before + 1)
+
+
+@pytest.mark.parametrize("mood", ["lost after", "504 after", "lost before"])
+def test_a_lost_answer_doubles_nothing(relay: Relay, gmail: GmailServer, mood: str) -> None:
+    gmail.moods = [mood]
+    assert submit(relay, "support")[:4] == "250 "
+    gmail.wait_for(1)
+    wait_until(lambda: not relay.ask("queue", "list"), "an empty queue")
+    assert len(gmail.sent) == 1
+
+
+def test_a_message_of_10_mb_arrives_octet_for_octet(relay: Relay, gmail: GmailServer) -> None:
+    body = (b"x" * 998 + b"\r\n") * 10_000
+    content = message("support@acme.example", "jo@customer.example", body=body)
+    assert submit(relay, "support", content=content)[:4] == "250 ", relay.last_words
+    (sent,) = gmail.wait_for(1)
+    assert sent.mime.endswith(b"\r\n\r\n" + body)
+
+
+def test_a_server_is_tested_step_by_step(relay: Relay, gmail: GmailServer) -> None:
+    tested = relay.ask("server", "test", "gmail", "--to", "me@customer.example")
+    assert [(one["step"], one["ok"]) for one in tested["steps"]] == [
+        (step, True) for step in ("resolve", "connect", "login", "mail", "message")
+    ]
+    failed = relay.command("channel", "test", "desk", "--no-send")
+    assert failed.status == 1
+    assert "no verified address" in failed.out
+    assert len(gmail.sent) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_kill_at_each_point_loses_and_doubles_nothing(
+    is_large: bool, start_relay: StartRelay, gmail: GmailServer, tmp_path: Path
+) -> None:
+    settings = {"delivery": {**QUICK["delivery"], "mode": "queued"}}
+    relay = start_relay(directory(gmail, tmp_path / "account.json"), settings, starts=False)
+    body = b"x" * 998 + b"\r\n"
+    names: list[str] = []
+    for point in POINTS:
+        armed = relay.folder / "armed"
+        armed.unlink(missing_ok=True)
+        start_to_die(relay, point, armed=armed)
+        wait_until(lambda: len(gmail.sent) >= len(names), f"what a kill before {point!r} left")
+        wait_until(lambda: not relay.ask("queue", "list"), "an empty queue")
+        armed.touch()
+        names.append(point.replace(" ", "-").replace(",", ""))
+        content = message(
+            "support@acme.example", "jo@customer.example", subject=names[-1], body=body * (6000 if is_large else 1)
+        )
+        assert "queued as" in submit(relay, "support", content=content)
+        wait_for_kill(relay)
+    relay.start()
+    wait_until(lambda: not relay.ask("queue", "list"), "an empty queue")
+    assert sorted(one.headers["subject"] for one in gmail.sent) == sorted(names)
