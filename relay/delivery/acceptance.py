@@ -1,6 +1,5 @@
 """Acceptance: which client may send as whom, and where it hands over a message (`relay.listener.ports.Acceptance`)."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,7 +15,6 @@ from relay.directory.client import Client, bounce_routes, is_bounce
 from relay.directory.model import Account, Mode
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
-from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header
 from relay.mail.identity import from_address
@@ -51,7 +49,7 @@ class Acceptance:
     mode: Mode = Mode.AUTO
     patience: float = 15.0  # auto: seconds that a client waits
     direct_patience: float = 100.0  # seconds to our final dot: RFC 6409 section 5.3 wants an answer within 2 minutes
-    _sent_at_once: Counter[Account] = field(default_factory=Counter)  # messages of each account that are under way
+    _sent_at_once: dict[str, int] = field(default_factory=dict)  # messages that are under way, by `Account.text`
     _octets_at_once: int = 0
 
     def adopt(self, settings: Settings) -> None:
@@ -115,7 +113,7 @@ class Acceptance:
         """Return the mode of messages that leave by a route."""
         return (route.profile.mode if route.profile else None) or self.mode
 
-    def may_send_at_once(self, route: Route, content: Content, connections: int) -> bool:
+    def may_send_at_once(self, route: Route, octets: int, connections: int) -> bool:
         """Whether a message of mode queued may be sent from memory as soon as it is stored.
 
         Not before older mail of its account, which has so many connections, and not where many are sent so already:
@@ -124,22 +122,23 @@ class Acceptance:
         account = route.account
         if is_limited(route.server) or self.is_behind(account):
             return False
-        if self._octets_at_once + content.size > _MOST_OCTETS:
+        if self._octets_at_once + octets > _MOST_OCTETS:
             return False
-        return self._sent_at_once[account] < connections * _FOR_EACH_CONNECTION
+        return self._sent_at_once.get(account.text, 0) < connections * _FOR_EACH_CONNECTION
 
-    def sent_at_once(self, account: Account, content: Content) -> Callable[[object], None]:
-        """Count a message that is sent so; what is returned is to be called when that has ended, with anything."""
-        self._sent_at_once[account] += 1
-        self._octets_at_once += content.size
+    def begin_at_once(self, account: Account, octets: int) -> None:
+        """Count a message that is sent so, until `end_at_once`."""
+        self._sent_at_once[account.text] = self._sent_at_once.get(account.text, 0) + 1
+        self._octets_at_once += octets
 
-        def end(_: object) -> None:
-            self._octets_at_once -= content.size
-            self._sent_at_once[account] -= 1
-            if not self._sent_at_once[account]:
-                del self._sent_at_once[account]
-
-        return end
+    def end_at_once(self, account: Account, octets: int) -> None:
+        """That has ended."""
+        self._octets_at_once -= octets
+        left = self._sent_at_once[account.text] - 1
+        if left:
+            self._sent_at_once[account.text] = left
+        else:
+            del self._sent_at_once[account.text]
 
     def _lacks_password(self, route: Route) -> bool:
         ref = secret_ref(route.server, route.profile, override=route.override)

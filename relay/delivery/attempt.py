@@ -323,9 +323,16 @@ class Attempts:
         """Let a claimed message that had no permit wait on, and its sender know; it may be over for it."""
         await self._settled(message, self._put_off(begun(message), why))
 
-    def follow(self, attempt: RunningAttempt, run: Coroutine[Any, Any, Outcome]) -> asyncio.Task[None]:
-        """Let the attempt of a stored message `run`, and record how it ended; the task ends with that."""
-        return self.keep(asyncio.create_task(self._follow(attempt, run)))
+    async def run_stored(self, attempt: RunningAttempt, transfer: Transfer, progress: Progress) -> None:
+        """Make the first attempt of a message that is stored, and record how it ended. No fault comes out."""
+        ended: Ended
+        try:
+            ended = await self.run(attempt, transfer, progress)
+        except Held as held:
+            ended = held.hold
+        except Exception as error:
+            ended = error
+        await self.end_stored(attempt, ended)
 
     def keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         """Let a task go on whose client has its answer; `stop` waits for it."""
@@ -434,16 +441,6 @@ class Attempts:
         content = await recorder.queue.content_to_send(message)
         route = pinned_route(self.routing(), message.profile, message.envelope.sender)
         await recorder.put_off(RunningAttempt.of(message, content, recorder.new_attempt(message), route), why)
-
-    async def _follow(self, attempt: RunningAttempt, run: Coroutine[Any, Any, Outcome]) -> None:
-        ended: Ended
-        try:
-            ended = await run
-        except Held as held:
-            ended = held.hold
-        except Exception as error:
-            ended = error
-        await self.end_stored(attempt, ended)
 
     async def _settled(self, message: StoredMessage, job: Coroutine[Any, Any, None]) -> None:
         """Do something that settles a claimed message, and settle it where that ends otherwise."""

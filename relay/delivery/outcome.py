@@ -52,7 +52,7 @@ class Event(StrEnum):
     REMOVE = "remove"  # by hand
 
 
-TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
+TRANSITIONS: Mapping[str, Mapping[Event, State]] = MappingProxyType(
     {
         State.QUEUED: {
             Event.BEGIN: State.SENDING,
@@ -98,21 +98,26 @@ _ORDER = (
 )
 
 
+_FINAL = frozenset(state for state in State if state.is_final)
+
+
 class IllegalMove(Exception):
     """No such transition: a fault of ours."""
 
 
-def next_state(state: State, event: Event) -> State:
-    """Return the state after an event. Raises IllegalMove."""
+def next_state(state: str, event: Event) -> State:
+    """Return the state after an event; `state` may be the bare word. Raises IllegalMove."""
     try:
         return TRANSITIONS[state][event]
     except KeyError:
         raise IllegalMove(f"a copy that is {state} cannot {event}") from None
 
 
-def message_state(states: Iterable[State]) -> State:
-    """Return the state of a message with copies in these states (at least one)."""
+def message_state(states: Iterable[str]) -> State:
+    """Return the state of a message with copies in these states (at least one), which may be bare words."""
     present = set(states)
+    if len(present) == 1:
+        return State(present.pop())
     return next(state for state in _ORDER if state in present)
 
 
@@ -235,19 +240,23 @@ class Verdict:
     @property
     def is_open(self) -> bool:
         """Whether the message is to be tried again, now or after a hold."""
-        return not State(self.message.state).is_final
+        return self.message.state not in _FINAL
 
 
 def copies_of(message: StoredMessage, outcome: Outcome) -> tuple[Copy, ...]:
     """Return what an outcome means for the open copies of a message, which were the transfer's recipients in order."""
-    return tuple(
-        _copy(recipient.number, outcome, outcome.failure_at(index)) for index, recipient in enumerate(sending(message))
-    )
+    copies: list[Copy] = []
+    for index, recipient in enumerate(sending(message)):
+        failure = outcome.failure_at(index)
+        reply = outcome.accepted if failure is None else failure.reply
+        assert reply is not None
+        copies.append(Copy(recipient.number, reply, failure))
+    return tuple(copies)
 
 
 def sending(message: StoredMessage) -> tuple[StoredRecipient, ...]:
     """Return the recipients whose copies an attempt is about."""
-    return tuple(recipient for recipient in message.recipients if State(recipient.state) is State.SENDING)
+    return tuple([recipient for recipient in message.recipients if recipient.state == State.SENDING])
 
 
 def waited_seconds(message: StoredMessage, now: datetime, ahead: float) -> float:
@@ -266,36 +275,55 @@ def judge(
 ) -> Verdict:
     """Return what follows from an attempt. Its copies are SENDING; `chance` in 0..1 spreads the next attempt.
 
+    A copy that was no part of it stays the same value.
+
     `ahead`: by how many seconds the clock is ahead of the steady one.
     """
     waited = waited_seconds(message, now, ahead)
-    events = {
-        copy.number: _event(copy, message.unknowns, schedule, is_over=schedule.is_over(waited)) for copy in copies
-    }
-    recipients = _moved(message.recipients, copies, events, now)
-    state = message_state(State(recipient.state) for recipient in recipients)
-    # A sender is told what is known: not of a copy that the server may have, nor that what is held is tried again.
-    waiting = tuple(copy for copy in copies if events[copy.number] is Event.DEFER)
+    is_over = schedule.is_over(waited)
+    recipients = {one.number: one for one in message.recipients}  # in their order
+    failed: list[Copy] = []
+    delivered: list[Copy] = []
+    waiting: list[Copy] = []
+    reason, has_unknown = "", False
+    for copy in copies:
+        event, failure = _event(copy.failure, message.unknowns, schedule, is_over=is_over), copy.failure
+        recipients[copy.number] = _moved(recipients[copy.number], copy, event, now)
+        if event is Event.ACCEPT:
+            delivered.append(copy)
+        elif event is Event.DEFER:
+            # A sender is told what is known: not of a copy that the server may have, nor that what is held is tried
+            # again.
+            waiting.append(copy)
+        elif event is Event.REFUSE or event is Event.GIVE_UP:
+            failed.append(copy)
+        if failure is not None:
+            reason = reason or _why(failure)
+            has_unknown = has_unknown or failure.meaning is Meaning.UNKNOWN
+    moved = tuple(recipients.values())
+    state = message_state([recipient.state for recipient in moved])
     is_delayed = bool(waiting) and not message.warned and schedule.is_late(waited)
     attempts, is_warned = message.attempts + 1, message.warned or is_delayed
-    judged = replace(
-        message,
-        recipients=recipients,
+    again = None
+    if state is State.QUEUED or state is State.UNKNOWN:
+        again = _next_attempt(attempts, state, copies, now, schedule, chance, waited, is_warned=is_warned)
+    judged = message.changed(
+        recipients=moved,
         state=str(state),
-        next_attempt=_next_attempt(attempts, state, copies, now, schedule, chance, waited, is_warned=is_warned),
+        next_attempt=again,
         attempts=attempts,
-        unknowns=message.unknowns + any(_means(copy, Meaning.UNKNOWN) for copy in copies),
+        unknowns=message.unknowns + has_unknown,
         held_since=now if state is State.HELD else None,
         warned=is_warned,
-        reason="" if state.is_final else _reason(copies) or _held_reason(recipients),
-        reply=_reply(state, recipients),
+        reason="" if state in _FINAL else reason or _held_reason(moved),
+        reply=_reply(state, moved),
         delivered=now if state is State.DELIVERED else None,
     )
     return Verdict(
         message=judged,
-        failed=tuple(copy for copy in copies if events[copy.number] in {Event.REFUSE, Event.GIVE_UP}),
-        delivered=tuple(copy for copy in copies if events[copy.number] is Event.ACCEPT),
-        waiting=waiting,
+        failed=tuple(failed),
+        delivered=tuple(delivered),
+        waiting=tuple(waiting),
         is_delayed=is_delayed,
     )
 
@@ -316,11 +344,9 @@ def _next_attempt(
     waited: float,
     *,
     is_warned: bool,
-) -> datetime | None:
+) -> datetime:
     if state is State.UNKNOWN:
         return now + timedelta(seconds=schedule.unknown_pause)
-    if state is not State.QUEUED:
-        return None
     # A server that takes some recipients now and the rest in another transaction is asked at once (RFC 5321
     # section 4.5.3.1.10), but only while each transaction gets on.
     has_rest = any(copy.failure and copy.failure.in_next_transaction for copy in copies)
@@ -338,14 +364,13 @@ def begun(message: StoredMessage) -> StoredMessage:
     have twice waits for a person.
     """
     recipients = tuple(
-        replace(recipient, state=str(_begun(State(recipient.state), recipient.meaning)))
-        for recipient in message.recipients
+        replace(recipient, state=str(_begun(recipient.state, recipient.meaning))) for recipient in message.recipients
     )
-    return replace(message, recipients=recipients, state=str(State.SENDING))
+    return message.changed(recipients=recipients, state=str(State.SENDING))
 
 
-def _begun(state: State, meaning: str) -> State:
-    if state is State.HELD and meaning in HOLDING:
+def _begun(state: str, meaning: str) -> str:
+    if state == State.HELD and meaning in HOLDING:
         state = next_state(state, Event.RELEASE)
     return next_state(state, Event.BEGIN) if state in {State.QUEUED, State.UNKNOWN} else state
 
@@ -355,28 +380,21 @@ def interrupted(message: StoredMessage, failure: Failure, *, now: datetime, agai
 
     Nothing is judged by how long it has waited. The next attempt does that, and tells the sender.
     """
-    copies = tuple(Copy(one.number, failure.reply, failure) for one in sending(message))
-    recipients = _moved(message.recipients, copies, {copy.number: Event.DEFER for copy in copies}, now)
-    return replace(
-        message,
+    recipients = tuple(
+        _moved(one, Copy(one.number, failure.reply, failure), Event.DEFER, now) if one.state == State.SENDING else one
+        for one in message.recipients
+    )
+    return message.changed(
         recipients=recipients,
-        state=str(message_state(State(one.state) for one in recipients)),
+        state=str(message_state(one.state for one in recipients)),
         attempts=message.attempts + 1,
         next_attempt=again,
-        reason=_reason(copies),
+        reason=_why(failure),
         reply=str(failure.reply),
     )
 
 
-def _copy(number: int, outcome: Outcome, failure: Failure | None) -> Copy:
-    if failure is not None:
-        return Copy(number, failure.reply, failure)
-    assert outcome.accepted is not None
-    return Copy(number, outcome.accepted)
-
-
-def _event(copy: Copy, unknowns: int, schedule: Schedule, *, is_over: bool) -> Event:
-    failure = copy.failure
+def _event(failure: Failure | None, unknowns: int, schedule: Schedule, *, is_over: bool) -> Event:
     if failure is None:
         return Event.ACCEPT
     if failure.meaning is Meaning.REFUSED:
@@ -389,44 +407,30 @@ def _event(copy: Copy, unknowns: int, schedule: Schedule, *, is_over: bool) -> E
     return Event.GIVE_UP if is_over else Event.DEFER
 
 
-def _moved(
-    recipients: tuple[StoredRecipient, ...], copies: tuple[Copy, ...], events: Mapping[int, Event], now: datetime
-) -> tuple[StoredRecipient, ...]:
-    by_number = {copy.number: copy for copy in copies}
-
-    def moved(recipient: StoredRecipient) -> StoredRecipient:
-        copy = by_number.get(recipient.number)
-        if copy is None:
-            return recipient
-        return replace(
-            recipient,
-            state=str(next_state(State(recipient.state), events[copy.number])),
-            reply=str(copy.reply),
-            meaning=str(copy.failure.meaning) if copy.failure else "",
-            changed=now,
-        )
-
-    return tuple(moved(recipient) for recipient in recipients)
+def _moved(recipient: StoredRecipient, copy: Copy, event: Event, now: datetime) -> StoredRecipient:
+    return StoredRecipient(
+        number=recipient.number,
+        recipient=recipient.recipient,
+        state=str(next_state(recipient.state, event)),
+        reply=str(copy.reply),
+        meaning=str(copy.failure.meaning) if copy.failure is not None else "",
+        changed=now,
+    )
 
 
-def _means(copy: Copy, meaning: Meaning) -> bool:
-    return copy.failure is not None and copy.failure.meaning is meaning
-
-
-def _reason(copies: tuple[Copy, ...]) -> str:
-    """Return why the message is still here, in the server's words: the first copy that is."""
-    failure = next((copy.failure for copy in copies if copy.failure), None)
-    return f"{failure.meaning}: {failure.why}" if failure else ""
+def _why(failure: Failure) -> str:
+    """Return why a message is still here, in the server's words."""
+    return f"{failure.meaning}: {failure.why}"
 
 
 def _held_reason(recipients: tuple[StoredRecipient, ...]) -> str:
     """Return why a message waits whose last attempt went well: the copies that were no part of it."""
-    return next((f"{one.meaning}: {one.reply}" for one in recipients if State(one.state) is State.HELD), "")
+    return next((f"{one.meaning}: {one.reply}" for one in recipients if one.state == State.HELD), "")
 
 
 def _reply(state: State, recipients: tuple[StoredRecipient, ...]) -> str:
     """Return the last answer about a copy that the message has its state from."""
-    return next(one.reply for one in recipients if State(one.state) is state)
+    return next(one.reply for one in recipients if one.state == state)
 
 
 def is_about_null_sender(failure: Failure) -> bool:

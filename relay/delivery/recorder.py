@@ -112,12 +112,13 @@ class Recorder:
 
     async def write_down(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Judge a stored message and write that down, however long the store takes to take it. Raises Fenced."""
-        verdict = self._judge(running.message, copies_of(running.message, outcome))
+        message, now, ahead = running.message, self.clock(), self.queue.ahead()
+        verdict = self._judge(message, copies_of(message, outcome), now, ahead)
         if verdict.message.state == State.HELD and consequence_of(outcome):
             account = Account(running.attempt.server, running.attempt.username)
-            verdict = replace(verdict, message=replace(verdict.message, held_by=str(account)))
-        attempt, reports = ended(running.attempt, outcome, self.clock()), self._reports(running, verdict, outcome)
-        await self._settle(running.message, verdict, attempt, reports)
+            verdict = replace(verdict, message=verdict.message.changed(held_by=str(account)))
+        attempt, reports = ended(running.attempt, outcome, now), self._reports(running, verdict, outcome, now, ahead)
+        await self._settle(message, verdict, attempt, reports)
 
     async def confirm(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Store the confirmation that a client asked for (NOTIFY=SUCCESS), of a message that is not stored itself.
@@ -126,8 +127,9 @@ class Recorder:
         report. A store that fails costs the confirmation alone. The server has the message, and a client that is
         told of trouble would send it again.
         """
-        verdict = self._judge(running.message, copies_of(running.message, outcome))
-        reports = self._reports(running, verdict, outcome)
+        now, ahead = self.clock(), self.queue.ahead()
+        verdict = self._judge(running.message, copies_of(running.message, outcome), now, ahead)
+        reports = self._reports(running, verdict, outcome, now, ahead)
         if not reports:
             return
         try:
@@ -140,8 +142,7 @@ class Recorder:
     async def hold(self, message: StoredMessage, hold: HoldRow, attempt: Attempt | None = None) -> None:
         """Let a message wait for a hold, untried; `attempt` is the one that was written down and not made."""
         recipients = tuple(
-            replace(one, state=str(next_state(State(one.state), Event.HOLD)), meaning=hold.meaning)
-            for one in sending(message)
+            replace(one, state=str(next_state(one.state, Event.HOLD)), meaning=hold.meaning) for one in sending(message)
         )
         others = {one.number: one for one in message.recipients} | {one.number: one for one in recipients}
         held = replace(
@@ -160,7 +161,7 @@ class Recorder:
         """Let a message wait for a person whose stored content is not what came: it is neither sent nor returned."""
         reason = f"damaged: {damage}"
         log.broken(f"message {message.id} is held, and not sent: {damage}", id=message.id)
-        moved = {one.number: str(next_state(State(one.state), Event.HOLD)) for one in sending(message)}
+        moved = {one.number: str(next_state(one.state, Event.HOLD)) for one in sending(message)}
         recipients = tuple(replace(one, state=moved.get(one.number, one.state)) for one in message.recipients)
         held = replace(
             message,
@@ -176,19 +177,20 @@ class Recorder:
         """Judge a message whose account had no turn for it by how long it has waited. Nothing was tried."""
         lost = Failure(phase=Phase.RESOLVE, reply=_NO_TURN, meaning=_TEMPORARY, from_server=False, detail=why)
         outcome = Outcome(host="", failure=lost)
-        verdict = self._judge(running.message, copies_of(running.message, outcome))
+        now, ahead = self.clock(), self.queue.ahead()
+        verdict = self._judge(running.message, copies_of(running.message, outcome), now, ahead)
         judged = replace(verdict.message, attempts=running.message.attempts)
         if judged.state == State.QUEUED:  # it keeps its place in the line
             judged = replace(judged, next_attempt=running.message.next_attempt, reason=running.message.reason)
         verdict = replace(verdict, message=judged)
-        await self._settle(running.message, verdict, None, self._reports(running, verdict, outcome))
+        await self._settle(running.message, verdict, None, self._reports(running, verdict, outcome, now, ahead))
 
     async def give_back(self, message: StoredMessage, pause: float | None = None) -> None:
         """Let a claimed message wait as before, and go on trying: a lease that we keep would keep it from everybody.
 
         Where the relay ends, its next start takes it back.
         """
-        state = message_state(State(one.state) for one in message.recipients)
+        state = message_state(one.state for one in message.recipients)
         while True:
             await asyncio.sleep(_TROUBLE_SECONDS if pause is None else pause)
             pause = None
@@ -214,8 +216,10 @@ class Recorder:
         under_way, attempt = begun(message), await self._open_attempt(message) or self.new_attempt(message)
         phase, meaning = (Phase.FINAL, _UNKNOWN) if attempt.final_dot else (Phase.CONTENT, _TEMPORARY)
         lost = Failure(phase=phase, reply=_FAULT, meaning=meaning, from_server=False)
-        verdict = self._judge(under_way, tuple(Copy(one.number, _FAULT, lost) for one in sending(under_way)))
-        over = replace(attempt, ended=self.clock(), reply=str(_FAULT), meaning=str(meaning))
+        now = self.clock()
+        copies = tuple(Copy(one.number, _FAULT, lost) for one in sending(under_way))
+        verdict = self._judge(under_way, copies, now, self.queue.ahead())
+        over = replace(attempt, ended=now, reply=str(_FAULT), meaning=str(meaning))
         try:
             await self._settle(message, verdict, over, await self._reports_anyhow(under_way, verdict))
         except Fenced:
@@ -244,23 +248,19 @@ class Recorder:
             running = RunningAttempt.of(
                 message, await self.queue.content_to_send(message), self.new_attempt(message), route
             )
-            return self._reports(running, verdict, nothing)
+            return self._reports(running, verdict, nothing, self.clock(), self.queue.ahead())
         except Exception:
             # Whatever the message does to us, its sender is owed the report.
             log.broken("a report is written without the message that it is about", id=message.id, exc_info=True)
-            return self._reports(RunningAttempt.of(message, Content(b""), self.new_attempt(message)), verdict, nothing)
+            running = RunningAttempt.of(message, Content(b""), self.new_attempt(message))
+            return self._reports(running, verdict, nothing, self.clock(), self.queue.ahead())
 
-    def _judge(self, message: StoredMessage, copies: tuple[Copy, ...]) -> Verdict:
-        return judge(
-            message,
-            copies,
-            now=self.clock(),
-            schedule=self.schedule,
-            chance=self.chance(),
-            ahead=self.queue.ahead(),
-        )
+    def _judge(self, message: StoredMessage, copies: tuple[Copy, ...], now: datetime, ahead: float) -> Verdict:
+        return judge(message, copies, now=now, schedule=self.schedule, chance=self.chance(), ahead=ahead)
 
-    def _reports(self, running: RunningAttempt, verdict: Verdict, outcome: Outcome) -> tuple[NewMessage, ...]:
+    def _reports(
+        self, running: RunningAttempt, verdict: Verdict, outcome: Outcome, now: datetime, ahead: float
+    ) -> tuple[NewMessage, ...]:
         return self.reporter.reports(
             verdict,
             running.content,
@@ -268,8 +268,8 @@ class Recorder:
             fallback=self.routing().default_route(),
             server=outcome.host,
             has_dsn=outcome.has_dsn,
-            now=self.clock(),
-            ahead=self.queue.ahead(),
+            now=now,
+            ahead=ahead,
         )
 
     async def _end_broken_off(self, message: StoredMessage, attempt: Attempt | None) -> None:
@@ -277,7 +277,8 @@ class Recorder:
         under_way, now = begun(message), self.clock()
         if attempt is not None and attempt.final_dot:
             lost = Failure(phase=Phase.FINAL, reply=_STOPPED, meaning=_UNKNOWN, from_server=False)
-            verdict = self._judge(under_way, tuple(Copy(one.number, _STOPPED, lost) for one in sending(under_way)))
+            copies = tuple(Copy(one.number, _STOPPED, lost) for one in sending(under_way))
+            verdict = self._judge(under_way, copies, now, self.queue.ahead())
         else:
             lost = Failure(phase=Phase.CONTENT, reply=_STOPPED, meaning=_TEMPORARY, from_server=False)
             verdict = Verdict(message=interrupted(under_way, lost, now=now, again=now))
@@ -337,12 +338,12 @@ def settlement_of(
     before: StoredMessage, verdict: Verdict, attempt: Attempt | None, reports: tuple[NewMessage, ...]
 ) -> Settlement:
     """Return what is to be written: the verdict's message, with those of its recipients that changed."""
-    after, is_finished = verdict.message, State(verdict.message.state).is_final
-    was = {one.number: one for one in before.recipients}
+    after, is_finished = verdict.message, not verdict.is_open
+    was = before.recipients
     return Settlement(
         id=after.id,
         fence=after.fence,
-        recipients=tuple(one for one in after.recipients if was[one.number] != one or one.state == State.SENDING),
+        recipients=tuple([one for old, one in zip(was, after.recipients, strict=True) if one is not old]),
         state=after.state,
         next_attempt=after.next_attempt,
         reason=after.reason,

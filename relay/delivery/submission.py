@@ -61,11 +61,14 @@ class Rules(Protocol):
     def mode_of(self, route: Route) -> Mode:
         """Return the mode of messages that leave by a route."""
 
-    def may_send_at_once(self, route: Route, content: Content, connections: int) -> bool:
+    def may_send_at_once(self, route: Route, octets: int, connections: int) -> bool:
         """Whether a message of mode queued may be sent from memory as soon as it is stored."""
 
-    def sent_at_once(self, account: Account, content: Content) -> Callable[[object], None]:
-        """Count a message that is sent so; what is returned is to be called when that has ended."""
+    def begin_at_once(self, account: Account, octets: int) -> None:
+        """Count a message that is sent so, until `end_at_once`."""
+
+    def end_at_once(self, account: Account, octets: int) -> None:
+        """That has ended."""
 
 
 class Submission:
@@ -348,26 +351,32 @@ class Submission:
 
     # queued
 
-    async def _store_and_send(self, draft: Draft, route: Route) -> Journey:
-        """Store a message, and send it in the background: at once where nothing is in its way."""
-        attempts, rules, content = self._attempts, self._rules, draft.submitted.content
+    async def _store_and_send(self, draft: Draft, route: Route) -> Journey | None:
+        """Store a message, answer its client, and send it: at once where nothing is in its way."""
+        attempts, rules, octets = self._attempts, self._rules, self._size
         connections = self._accounts.connections(route.server, route.account)
-        if draft.prepared.sender is None or not rules.may_send_at_once(route, content, connections):
+        if draft.prepared.sender is None or not rules.may_send_at_once(route, octets, connections):
             return await self._store(draft)
         try:
             secret = await attempts.secret_of(route)
         except Refused:
             return await self._store(draft)  # the queue holds it, and says why
-        if self._is_in_vain(route, secret):
+        if not self._accounts.is_clear and self._is_in_vain(route, secret):
             return await self._store(draft)
         attempt = self._begin(draft, route, secret)
         transfer = draft.prepared.transfer(self._envelope, secret)
         await self._add(attempt)
-        recorder = self._recorder
-        progress = Progress(before_final_dot=lambda: recorder.record_final_dot(attempt))
-        sending = attempts.follow(attempt, attempts.run(attempt, transfer, progress))
-        sending.add_done_callback(rules.sent_at_once(route.account, content))
-        return self._queued()
+        rules.begin_at_once(route.account, octets)
+        try:
+            attempts.keep(self._task)
+            with beside("the answer to a client"):  # the message is stored, and nobody else would send it
+                self._conclude(self._queued())
+            recorder = self._recorder
+            progress = Progress(before_final_dot=lambda: recorder.record_final_dot(attempt))
+            await attempts.run_stored(attempt, transfer, progress)
+        finally:
+            rules.end_at_once(route.account, octets)
+        return None
 
     async def _store(self, draft: Draft, why: str = "") -> Journey:
         recorder = self._recorder

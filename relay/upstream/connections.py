@@ -100,11 +100,13 @@ class Slots:
         """Wait until fewer than `limit` slots are in use, and take one. Whoever has one gives it back."""
         if self.take_now(limit):
             return
-        self._limit = limit
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        self._admit()
-        self._report()
+        if limit != self._limit:
+            self._limit = limit
+            self._admit()
+        if self._is_shared:
+            self._report()
         try:
             await turn
         except BaseException:
@@ -174,7 +176,8 @@ class Slots:
         self._has_changed.set()
 
     def _admit(self) -> None:
-        while self._waiting and self._in_use < self._room:
+        room = self._room
+        while self._waiting and self._in_use < room:
             turn = self._waiting.popleft()
             if not turn.done():  # done: cancelled just now
                 self._in_use += 1

@@ -36,6 +36,8 @@ class Writer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[_Entry] = deque()
+        self._octets = 0  # of what waits
+        self._loop: asyncio.AbstractEventLoop | None = None  # kept: to ask for it costs a system call, in Python 3.11
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
         self.written = 0
@@ -49,11 +51,11 @@ class Writer:
         its end also when its caller is cancelled. Raises what the job raises (then nothing of it was written), and
         StoreError.
         """
-        return cast("T", await self._take(_Entry(None, job, octets, is_alone=is_alone)))
+        return cast("T", await self._take(None, job, octets, is_alone=is_alone))
 
     def run_together(self, batch: Batch[Item], item: Item, *, octets: int = 0) -> "asyncio.Future[Any]":
         """Write an item, together with the others that wait for the same `batch`. Otherwise as `run`."""
-        return self._take(_Entry(batch, item, octets))
+        return self._take(batch, item, octets)
 
     async def aclose(self) -> None:
         """Write what waits, then take no more."""
@@ -61,13 +63,22 @@ class Writer:
         if self._task is not None:
             await self._task
 
-    def _take(self, entry: "_Entry") -> "asyncio.Future[Any]":
+    def _take(
+        self, batch: Batch[Any] | None, item: Any, octets: int, *, is_alone: bool = False
+    ) -> "asyncio.Future[Any]":
         if self._is_closed:
             raise StoreClosed(f"the store {self._database.name} is closed")
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        entry = _Entry()
+        entry.batch, entry.item, entry.octets, entry.is_alone = batch, item, octets, is_alone
+        answer = entry.answer = loop.create_future()
         self._waiting.append(entry)
+        self._octets += octets
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work(), name="store writer")
-        return entry.answer
+            self._task = loop.create_task(self._work(), name="store writer")
+        return answer
 
     async def _work(self) -> None:
         group: list[_Entry] = []
@@ -82,19 +93,28 @@ class Writer:
             for entry in (*group, *self._waiting):
                 entry.answer.cancel()
             self._waiting.clear()
+            self._octets = 0
 
     def _next_group(self) -> "list[_Entry]":
-        group = [self._waiting.popleft()]
+        waiting = self._waiting
+        if len(waiting) <= _MOST_JOBS and self._octets <= _MOST_OCTETS:
+            group = list(waiting)
+            waiting.clear()
+            self._octets = 0
+            return group
+        group = [waiting.popleft()]
         octets = group[0].octets
-        while self._waiting and len(group) < _MOST_JOBS and octets + self._waiting[0].octets <= _MOST_OCTETS:
-            octets += self._waiting[0].octets
-            group.append(self._waiting.popleft())
+        while waiting and len(group) < _MOST_JOBS and octets + waiting[0].octets <= _MOST_OCTETS:
+            octets += waiting[0].octets
+            group.append(waiting.popleft())
+        self._octets -= octets
         return group
 
     async def _write(self, group: "list[_Entry]") -> None:
         """Write a group; where one of it fails, or they are too much for the disk, each by itself."""
         try:
-            write = self._database.write if any(entry.is_alone for entry in group) else self._database.write_beside
+            is_alone = True in [entry.is_alone for entry in group]
+            write = self._database.write if is_alone else self._database.write_beside
             results = await write(lambda connection: _perform(connection, group, self._database))
         except Exception as error:
             if len(group) > 1 and isinstance(error, _Failed | StoreFull):
@@ -121,12 +141,13 @@ class _Failed(Exception):
 class _Entry:
     """Something to be written, and who waits for that: an item of a batch, or a job of its own."""
 
-    def __init__(self, batch: Batch[Any] | None, item: Any, octets: int, *, is_alone: bool = False) -> None:
-        self.is_alone = is_alone
-        self.batch = batch
-        self.item = item
-        self.octets = octets
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    __slots__ = ("answer", "batch", "is_alone", "item", "octets")
+
+    batch: Batch[Any] | None
+    item: Any
+    octets: int
+    is_alone: bool
+    answer: "asyncio.Future[Any]"
 
     def fail(self, error: Exception) -> None:
         """Give the caller an exception of its own: a group shares its fault, and each raises it."""

@@ -8,9 +8,10 @@ long to make one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from relay.directory.client import Client
 from relay.mail.content import Content
@@ -87,6 +88,15 @@ class StoredMessage:
     fence: int = 0
     clock_ahead: float = 0.0
     digest: bytes | None = field(default=None, compare=False)
+
+    def changed(self, **facts: Any) -> "StoredMessage":
+        """Return the message with other facts. `dataclasses.replace` asks for each fact, which takes three times as
+        long."""
+        return StoredMessage(**dict(zip(_FACTS, _facts_of(self), strict=True)) | facts)
+
+
+_FACTS = tuple(each.name for each in fields(StoredMessage))
+_facts_of = attrgetter(*_FACTS)
 
 
 @dataclass(unsafe_hash=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from relay.store.cluster.topics import Topic
 from relay.store.db.backend import Moment
 from relay.store.db.clocks import SteadyClock, StoreClock, pull_in
 from relay.store.db.database import Database, Job
+from relay.store.db.errors import StoreError
 from relay.store.db.writer import Writer
 from relay.store.queue import claims, holds, returns, writes
 from relay.store.queue.claims import Due, InDoubt, Late, Lease
@@ -110,8 +111,13 @@ class Queue(QueueReader):
 
     async def add(self, *news: NewMessage) -> None:
         """Store messages, all or none. One with an open attempt is under way, and its lease is ours."""
-        with self._doubting([new.message.id for new in news if new.is_under_way]):
+        try:
             await self._writer.run_together(self._add_all, news, octets=writes.content_octets(news))
+        except StoreError:
+            self._doubtful.update(new.message.id for new in news if new.is_under_way)
+            raise
+        if self._doubtful:
+            self._doubtful.difference_update(new.message.id for new in news)
 
     async def record(self, news: Sequence[NewMessage], *, again: bool = False) -> None:
         """Store the history of messages that were handed over without being stored: all or none.
@@ -158,7 +164,7 @@ class Queue(QueueReader):
 
     async def settle(self, settlement: Settlement) -> None:
         """Write what came of a message under way, its attempt and reports, and end its lease. Raises Fenced."""
-        octets = writes.content_octets(settlement.reports)
+        octets = writes.content_octets(settlement.reports) if settlement.reports else 0
         await self._writer.run_together(self._settle_all, settlement, octets=octets)
 
     async def release_lease(self, id_: str, fence: int, state: str) -> None:

@@ -22,6 +22,7 @@ from relay.store.queue.messages import Attempt, HoldRow, StoredMessage, StoredRe
 Values = dict[str, Any]
 # A text in JSON, in ASCII. The few facts that are JSON are put together by hand: an encoder takes five times as long.
 _quoted = json.encoder.encode_basestring_ascii
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 MESSAGE = tuple(messages.columns.keys())
@@ -244,7 +245,7 @@ def _changes_text(kept: KeptChanges | None) -> str | None:
     if kept is None:
         return None
     facts = {"changes": [[one.field, one.before, one.after] for one in kept.changes], "left_out": kept.left_out}
-    return json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+    return _as_json(facts)
 
 
 def _changes(text: str | None) -> KeptChanges | None:

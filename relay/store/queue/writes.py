@@ -106,7 +106,7 @@ def lacking(connection: Connection, news: Sequence[NewMessage]) -> list[NewMessa
 
 def content_octets(news: Sequence[NewMessage]) -> int:
     """Return how much content there is to write."""
-    return sum(new.content.size for new in news if new.content is not None)
+    return sum([new.content.size for new in news if new.content is not None])
 
 
 class BegunAttempt(NamedTuple):

@@ -77,6 +77,18 @@ async def test_a_fault_beside_the_mail_changes_no_reply(
         assert stored.state == "delivered"
 
 
+async def test_a_fault_in_the_answer_keeps_no_stored_message_from_its_server(make_bench: Maker) -> None:
+    bench = make_bench(mode=Mode.QUEUED)
+    submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
+    submission.begin(MESSAGE, _raise)
+    await submission._task
+    (transfer,) = bench.upstream.transfers
+    assert transfer.content.body == MESSAGE.body
+    stored = await bench.desk.attempts.recorder.queue.message(submission._arrival.id)
+    assert stored is not None
+    assert stored.state == "delivered"
+
+
 async def test_a_fault_after_a_part_was_taken_takes_no_250_back(
     make_bench: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

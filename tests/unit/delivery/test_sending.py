@@ -162,14 +162,16 @@ async def test_room_is_by_messages_of_an_account_and_by_octets_of_all(queued: De
     support, billing = (
         acceptance.find_route(CLIENT, Address.parse(sender)) for sender in (SUPPORT, "billing@acmejets.example")
     )
-    ends = [acceptance.sent_at_once(ACCOUNT, MESSAGE) for _ in range(5)]
-    assert not acceptance.may_send_at_once(support, MESSAGE, 1)
-    assert acceptance.may_send_at_once(support, MESSAGE, 2)
-    assert acceptance.may_send_at_once(billing, MESSAGE, 1)
-    large = Content(b"", (bytes(1024),) * (31 * 1024))
-    end_large = acceptance.sent_at_once(billing.account, large)
+    small, large = 1000, 31 * 1024 * 1024
+    for _ in range(5):
+        acceptance.begin_at_once(ACCOUNT, small)
+    assert not acceptance.may_send_at_once(support, small, 1)
+    assert acceptance.may_send_at_once(support, small, 2)
+    assert acceptance.may_send_at_once(billing, small, 1)
+    acceptance.begin_at_once(billing.account, large)
     assert not acceptance.may_send_at_once(support, large, 2)
-    for end in (*ends, end_large):
-        end(None)
+    for _ in range(5):
+        acceptance.end_at_once(ACCOUNT, small)
+    acceptance.end_at_once(billing.account, large)
     assert acceptance.may_send_at_once(support, large, 1)
     assert (acceptance._sent_at_once, acceptance._octets_at_once) == ({}, 0)

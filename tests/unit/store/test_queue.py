@@ -44,6 +44,14 @@ async def test_every_fact_of_a_message_comes_back(queue: Queue) -> None:
     assert await queue.message("other") is None
 
 
+def test_a_message_with_other_facts_keeps_all_the_others() -> None:
+    was = rich_message()
+    assert was.changed() == was
+    assert was.changed(state="held", attempts=9) == replace(was, state="held", attempts=9)
+    with pytest.raises(TypeError):
+        was.changed(stat="held")
+
+
 async def test_every_fact_is_there_after_opening_the_store_again(place: StorePlace) -> None:
     async with open_queue(place) as queue:
         await queue.add(NewMessage(message=rich_message(), content=CONTENT))
