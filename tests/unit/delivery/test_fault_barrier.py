@@ -35,10 +35,15 @@ from tests.unit.delivery.delivery_kit import submit, upstream_of
 
 
 class _Raising:
-    """A log whose lines cannot be made."""
+    """A log that takes no line."""
 
-    def log(self, *_: Any, **__: Any) -> NoReturn:
+    dropped = 0
+
+    def write(self, _: str) -> NoReturn:
         raise RuntimeError("injected")
+
+    def lose(self) -> None:
+        self.dropped += 1
 
 
 def _raise(*_: Any, **__: Any) -> NoReturn:
@@ -52,7 +57,7 @@ def _break_metrics(patch: pytest.MonkeyPatch) -> None:
 
 
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "a line of the log": lambda patch: patch.setattr(log, "_LINES", _Raising()),
+    "a line of the log": lambda patch: patch.setattr(log._Output, "writer", _Raising()),
     "the metrics": _break_metrics,
     "the history": lambda patch: patch.setattr(History, "record", _raise),
     "what is known of servers": lambda patch: patch.setattr(ServerHealth, "note", _raise),
