@@ -369,8 +369,10 @@ class Submission:
         rules.begin_at_once(route.account, octets)
         try:
             attempts.keep(self._task)
-            with beside("the answer to a client"):  # the message is stored, and nobody else would send it
+            try:
                 self._conclude(self._queued())
+            except Exception:  # whatever it is, the message is stored, and nobody else would send it
+                tell_fault("the answer to a client")
             recorder = self._recorder
             progress = Progress(before_final_dot=lambda: recorder.record_final_dot(attempt))
             await attempts.run_stored(attempt, transfer, progress)
