@@ -18,7 +18,8 @@ MESSAGE = (
 )
 MESSAGES = 300
 MOST_FILES = 40
-BY_THE_CLOCK = {"system/event_loop.py"}  # entered many times a second: more often where a run takes longer
+# Entered so often a second, whatever comes: more often where a run takes longer.
+BY_THE_CLOCK = {"system/event_loop.py", "store/db/database.py", "delivery/queue_runner.py", "store/db/health.py"}
 _ROW = re.compile(r"^\| `([\w/.]+\.py)` \| ([adq, ]*) \|", re.MULTILINE)
 _LETTERS = {"auto": "a", "direct": "d", "queued": "q"}
 
@@ -65,7 +66,7 @@ def test_a_message_enters_the_files_of_the_walk(
     relay.fork("tests.peers.profiled:install", str(record))
     wait_until(relay.greets, "the relay's greeting")
     calls = counted(relay, recorder, record)
-    entered = calls.entered(MESSAGES * 9 // 10) - BY_THE_CLOCK
+    entered = calls.entered(MESSAGES * 9 // 10) - (BY_THE_CLOCK - walk(mode))
     assert sorted(entered) == sorted(walk(mode))
     if mode == "auto":
         assert len(entered) <= MOST_FILES
