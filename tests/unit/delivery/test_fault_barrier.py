@@ -84,12 +84,12 @@ async def test_a_fault_beside_the_mail_changes_no_reply(
 
 async def test_a_fault_in_the_answer_keeps_no_stored_message_from_its_server(make_bench: Maker) -> None:
     bench = make_bench(mode=Mode.QUEUED)
-    submission = bench.desk.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
+    submission = bench.acceptance.open(CLIENT, envelope_of("support@acmejets.example"), arrival_now())
     submission.begin(MESSAGE, _raise)
     await submission._task
     (transfer,) = bench.upstream.transfers
     assert transfer.content.body == MESSAGE.body
-    stored = await bench.desk.attempts.recorder.queue.message(submission._arrival.id)
+    stored = await bench.acceptance.attempts.recorder.queue.message(submission._arrival.id)
     assert stored is not None
     assert stored.state == "delivered"
 
