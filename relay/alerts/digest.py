@@ -19,6 +19,8 @@ AGAIN = timedelta(days=1)
 # What is to be told again soon goes along.
 _ALONG = timedelta(hours=4)
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
+# What is looked at once a day: only what changed is told of it, and nothing again.
+ONCE = frozenset({"self-check"})
 _PAUSE_SECONDS = (300.0, 600.0, 1200.0, 2400.0, 3600.0)
 
 
@@ -67,7 +69,11 @@ class Memory:
         self.gone = {key: self.gone.get(key, now) for key in told if key not in current}
         is_new = any((now - since).total_seconds() >= GATHERED_SECONDS for since in self.seen.values())
         over = [told[key] for key, since in self.gone.items() if (now - since).total_seconds() >= OVER_SECONDS]
-        ages = {key: now - told[key].told for key in current if key in told and key not in self.seen}
+        ages = {
+            key: now - told[key].told
+            for key, one in current.items()
+            if key in told and key not in self.seen and one.kind not in ONCE
+        }
         is_due = any(age >= AGAIN for age in ages.values())
         if not (is_new or over or is_due) or now < self._next(told):
             return Digest()

@@ -33,6 +33,7 @@ _ADVICE = {
     "queue-old": "relay queue list says what each message waits for.",
     "token-expires": "relay agent authorize NAME (or channel, server) lets the account in again.",
     "certificate-expires": "Put new files in the place of the old ones: they are in effect at once.",
+    "self-check": "relay doctor says all that it finds, with the records to publish.",
     "disk-low": "Make room in the state folder: below delivery.free_space no new mail is accepted.",
 }
 

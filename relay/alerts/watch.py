@@ -5,7 +5,7 @@ asked again at the next look.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -32,6 +32,13 @@ from relay.webhooks.signature import key_of, signed_headers
 _LOOK_SECONDS = 30.0
 # How often authorizations are looked at, of which there may be very many.
 _TOKENS_SECONDS = 600.0
+# So long after a start a server of which nobody has heard may not have been tried yet.
+_TRIED_SECONDS = 1800.0
+_DOCTOR_SECONDS = 86400.0
+_DOCTOR = "self-check"  # whom the store says when the doctor was here last
+
+Examine = Callable[[], Awaitable[Sequence[Trouble]]]
+"""The doctor's look at everything: what is bad."""
 
 
 class Posts(Protocol):
@@ -103,7 +110,8 @@ class Teller:
 class Watch:
     """Looks and tells. `follow` begins with the recipients of relay.toml, or goes on with others; `rest` ends it.
 
-    `untold` is why a recipient could not be told at the last try, by its `to`.
+    `untold` is why a recipient could not be told at the last try, by its `to`. `examine` is the doctor's look at
+    everything, which somebody may want once a day.
     """
 
     table: TroubleTable
@@ -120,6 +128,10 @@ class Watch:
     _task: asyncio.Task[None] | None = None
     _of_tokens: list[Trouble] = field(default_factory=list)
     _tokens_at: datetime | None = None
+    examine: Examine | None = None
+    _began: datetime | None = None
+    _of_doctor: list[Trouble] | None = None  # None: he was not here since the start
+    _doctor: asyncio.Task[None] | None = None
 
     async def follow(self, alerts: Sequence[Alert]) -> None:
         """Tell these recipients from now on."""
@@ -130,10 +142,11 @@ class Watch:
 
     async def rest(self) -> None:
         """Tell nobody until `follow`."""
-        task, self._task = self._task, None
-        if task is not None:
+        tasks = [one for one in (self._task, self._doctor) if one is not None]
+        self._task = self._doctor = None
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, alerts: Sequence[Alert]) -> None:
         while True:
@@ -149,13 +162,17 @@ class Watch:
     async def look(self, alerts: Sequence[Alert]) -> None:
         """Look once, and tell who is to be told. Raises StoreError."""
         now = self.clock()
+        self._began = self._began or now
         troubles = await self._troubles(now)
-        await self.table.keep([one.to for one in alerts])
+        await self.table.keep([*(one.to for one in alerts), _DOCTOR])
         told: dict[str, dict[str, ToldTrouble]] = {one.to: {} for one in alerts}
         for row in await self.table.all():
             told.setdefault(row.recipient, {})[row.key] = row
+        if any("self-check" in alert.on for alert in alerts):
+            self._call_doctor(told.get(_DOCTOR, {}), now)
         for alert in alerts:
             mine = [one for one in troubles if one.kind in alert.on]
+            mine += self._not_known_yet(mine, told[alert.to], now)
             memory = self._memories.setdefault(alert.to, Memory())
             digest = memory.look(mine, told[alert.to], now)
             if digest.is_empty:
@@ -175,6 +192,43 @@ class Watch:
             memory.note(now)
             log.changed(what="alert", to=alert.place, told=summary_of(digest))
 
+    def _not_known_yet(
+        self, troubles: Sequence[Trouble], told: Mapping[str, ToldTrouble], now: datetime
+    ) -> list[Trouble]:
+        """Return what was told before a start, and of which nobody can know yet whether it is over."""
+        assert self._began is not None
+        kinds = {"self-check"} if self._of_doctor is None else set[str]()
+        if (now - self._began).total_seconds() < _TRIED_SECONDS:
+            kinds.add("server-unreached")
+        known = {one.key for one in troubles}
+        return [
+            Trouble(kind=row.kind, key=key, title=row.title, stage=row.stage)
+            for key, row in told.items()
+            if row.kind in kinds and key not in known
+        ]
+
+    def _call_doctor(self, told: Mapping[str, ToldTrouble], now: datetime) -> None:
+        """Let the doctor look where the last time is a day ago; he takes minutes where there are many accounts."""
+        last = told.get(_DOCTOR)
+        is_due = last is None or (now - last.told).total_seconds() >= _DOCTOR_SECONDS
+        if self.examine is not None and is_due and (self._doctor is None or self._doctor.done()):
+            self._doctor = asyncio.create_task(self._let_examine(self.examine, now), name="self-check")
+
+    async def _let_examine(self, examine: Examine, now: datetime) -> None:
+        try:
+            found = {one.key: one for one in await examine()}
+            mark = ToldTrouble(
+                recipient=_DOCTOR, key=_DOCTOR, kind="self-check", title="", stage="", since=now, told=now
+            )
+            await self.table.put(_DOCTOR, [mark], ())
+        except StoreError as error:
+            log.broken(str(error))
+        except Exception:  # whatever it is, he comes again
+            log.broken("the daily self-check met a fault of ours", exc_info=True)
+            await self.sleep(_DOCTOR_SECONDS / 24)
+        else:
+            self._of_doctor = list(found.values())
+
     async def _troubles(self, now: datetime) -> list[Trouble]:
         settings = self.settings()
         if self._tokens_at is None or (now - self._tokens_at).total_seconds() >= _TOKENS_SECONDS:
@@ -184,4 +238,5 @@ class Watch:
             *looked(self.sources, now, floor=settings.delivery.free_space),
             *old(await self.sources.oldest(), now, settings.delivery.warn_after),
             *self._of_tokens,
+            *(self._of_doctor or ()),
         ]

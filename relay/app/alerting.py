@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from relay.app.reload import LiveSettings
 from relay.config.settings import Settings
+from relay.control.context import ControlContext
 from relay.delivery.attempt import Attempts
 from relay.metrics import Metrics
 from relay.secrets.oauth.access_tokens import Tokens
@@ -16,6 +17,7 @@ from relay.system.clock import utc_now
 from relay.system.files import free_space
 
 if TYPE_CHECKING:
+    from relay.alerts.digest import Trouble
     from relay.alerts.watch import Watch
     from relay.webhooks.requests import Requests
 
@@ -33,7 +35,9 @@ class Alerting:
         node: str,
         wake: Callable[[], None],
         metrics: Metrics,
+        context: Callable[[], ControlContext],
     ) -> None:
+        self._context = context
         self._metrics = metrics
         self._reloading = reloading
         self._attempts = attempts
@@ -94,8 +98,23 @@ class Alerting:
             settings=lambda: self._reloading.settings,
             lead=self._attempts.lead,
             metrics=self._metrics,
+            examine=self._examine,
             clock=utc_now,
         )
+
+    async def _examine(self) -> "list[Trouble]":
+        from relay.alerts.digest import Trouble  # noqa: PLC0415
+        from relay.control.tests.doctor import bad_findings  # noqa: PLC0415
+
+        return [
+            Trouble(
+                kind="self-check",
+                key=f"self-check {one.check} {one.server or ''} {' '.join(one.profiles[:1])}",
+                title=f"{one.profile or one.server or 'several'}: {one.check}: {one.why}",
+                group=f"the doctor finds {one.check} bad" + (f" at server {one.server}" if one.server else ""),
+            )
+            for one in await bad_findings(self._context())
+        ]
 
     async def _posts(self) -> "Requests":
         if self._requests is None:

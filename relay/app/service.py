@@ -330,7 +330,7 @@ class Service:
         self._later(self._webhooks.follow(self.settings))
         if self._place.is_first:
             node, wake = self._node.node.name, self._queue_changed
-            alerts = Alerting(self._reloading, attempts, self.tokens, node, wake, self.metrics)
+            alerts = Alerting(self._reloading, attempts, self.tokens, node, wake, self.metrics, lambda: self._parts)
             self._closing.push_async_callback(alerts.aclose)
             self._reloading.subscribe(lambda now: self._later(alerts.follow(now)))
             self._later(alerts.follow(self.settings))

@@ -62,7 +62,7 @@ class Webhook:
 
 
 AlertKind: TypeAlias = Literal[
-    "account-held", "server-unreached", "queue-old", "token-expires", "certificate-expires", "disk-low"
+    "account-held", "server-unreached", "queue-old", "token-expires", "certificate-expires", "disk-low", "self-check"
 ]
 """What somebody can be told of (docs/alerts.md)."""
 
@@ -94,7 +94,7 @@ class Alert:
     to: Annotated[str, "Who: mailto:ADDRESS, by the default server, or https://HOST/PATH, a webhook.", After(_alert_to)]
     on: Annotated[
         tuple[AlertKind, ...],
-        "Of what: account-held, server-unreached, queue-old, token-expires, certificate-expires, disk-low.",
+        "Of what: account-held, server-unreached, queue-old, token-expires, certificate-expires, disk-low, self-check.",
     ] = ("account-held", "server-unreached", "queue-old", "token-expires", "certificate-expires", "disk-low")
     secret_from: Annotated[
         str, "The secret that signs what goes to https://, as that of a webhook.", After(_secret_source_or_empty)

@@ -112,3 +112,19 @@ def test_a_test_is_a_mail_and_a_post(start_relay: StartRelay, recorder: Recorder
     assert [line["event"]["type"] for line in receiver.lines()] == ["relay.test"]
     done = relay.command("alert", "test", "3")
     assert (done.status, "there is no alert 3" in done.err) == (1, True)
+
+
+def test_the_doctor_looks_at_everything_by_himself(
+    start_relay: StartRelay, recorder: Recorder, receiver: Receiver
+) -> None:
+    table = {"to": receiver.url, "secret_from": receiver.table["secret_from"], "on": ["self-check"]}
+    nobody = {"servers": ["127.0.0.1:1"]}
+    relay = start_relay(directory(recorder.port), {"alert": [table], "dns": nobody}, starts=False)
+    relay.windows = Windows(SHORT)
+    relay.set_password("server", "acmejets", WRONG)
+    recorder.replies["AUTH"] = b"535 5.7.8 no such password\r\n"
+    relay.start()
+    wait_until(lambda: posted(receiver), "what he finds", 60)
+    titles = [one["title"] for data in posted(receiver) for one in data["new"]["troubles"]]
+    assert any("login" in title and "no such password" in title for title in titles), titles
+    assert relay.ask("status")["accounts_held"] == [], "he holds nobody"

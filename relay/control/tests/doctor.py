@@ -93,6 +93,12 @@ def outlets_of(targets: Iterable[DoctorTarget], selectors: tuple[str, ...]) -> M
     return outlets
 
 
+async def bad_findings(context: ControlContext) -> list[FindingRecord]:
+    """Return what is bad about all profiles and servers, as the operation finds it."""
+    found = [record async for records in DoctorOperation(context).doctor() for record in records]
+    return [record for record in found if record.level == "bad"]
+
+
 class DoctorOperation:
     """The operation `doctor`, which tells what it finds as it finds it."""
 

@@ -1,5 +1,7 @@
 """The watch: whom it tells, what it keeps, and what becomes of a recipient who cannot be told."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,14 +10,17 @@ from typing import Any, cast
 
 import pytest
 
+from relay.alerts.digest import Trouble
 from relay.alerts.look import Sources
 from relay.alerts.watch import Teller, Watch
 from relay.config.notification import Alert
 from relay.config.settings import Settings
+from relay.delivery.holds import Unreached
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.store.queue.queue import Queue
+from relay.upstream.outcome import Phase
 from relay.webhooks.answer import Answer
 from tests.unit.alerts.alerts_kit import hold
 from tests.unit.store.store_kit import NOW, open_queue
@@ -39,12 +44,13 @@ class World:
         self.queue = queue
         self.now: datetime = NOW
         self.holds: list[Any] = []
+        self.unreached: list[Unreached] = []
         self.answer = Answer()
         self.posted: list[tuple[str, bytes]] = []
         self.directory: Any = DIRECTORY
         sources = Sources(
             holds=lambda: self.holds,
-            unreached=lambda _: [],
+            unreached=lambda _: self.unreached,
             oldest=self._oldest,
             certificate=lambda: None,
             free=lambda: None,
@@ -87,6 +93,7 @@ class World:
         end = self.now + timedelta(minutes=minutes)
         while self.now < end:
             await self.watch.look(alerts)
+            await asyncio.sleep(0.01)  # for the doctor
             self.now += timedelta(seconds=30)
 
     async def mails(self) -> list[tuple[str | None, str]]:
@@ -139,3 +146,71 @@ async def test_who_is_told_no_more_is_forgotten(world: World) -> None:
     await world.go(MAIL, HOOK)
     await world.go(MAIL)
     assert {row.recipient for row in await world.queue.troubles.all()} == {MAIL.to}
+
+
+def check(name: str) -> Trouble:
+    return Trouble(kind="self-check", key=f"self-check {name}", title=f"support: {name}: bad", group=name)
+
+
+async def test_the_doctor_looks_once_a_day_and_only_what_changed_is_told(world: World) -> None:
+    looks: list[datetime] = []
+    found = [check("spf"), check("dkim")]
+
+    async def examine() -> list[Trouble]:
+        looks.append(world.now)
+        return list(found)
+
+    world.watch.examine = examine
+    to = Alert(to=HOOK.to, secret_from="env:X", on=("self-check",))
+    await world.go(MAIL, minutes=2)
+    assert looks == [], "nobody wants to hear of it"
+    await world.go(to, minutes=10)
+    assert len(looks) == len(world.posted) == 1
+    world.now += timedelta(days=1)
+    await world.go(to, minutes=10)
+    assert (len(looks), len(world.posted)) == (2, 1), "nothing changed"
+    found[1] = check("dmarc")
+    world.now += timedelta(days=1)
+    await world.go(to, minutes=10)
+    told = [json.loads(body)["data"] for _, body in world.posted[1:]]
+    assert [one["key"] for data in told for one in data["new"]["troubles"]] == ["self-check dmarc"]
+    assert [one["key"] for data in told for one in data["over"]["troubles"]] == ["self-check dkim"]
+    assert [one["key"] for data in told for one in data["still"]["troubles"]] == []
+
+
+async def test_after_a_start_nothing_is_over_that_nobody_has_looked_at(world: World) -> None:
+    away = Unreached("acmejets", NOW - timedelta(hours=1), NOW, 9, Phase.CONNECT, "refused")
+    world.unreached = [away]
+
+    async def examine() -> list[Trouble]:
+        return [check("spf")]
+
+    world.watch.examine = examine
+    to = Alert(to=HOOK.to, secret_from="env:X", on=("self-check", "server-unreached"))
+    await world.go(to, minutes=10)
+    count = len(world.posted)
+    again = World(world.queue)  # a start: nobody was tried yet, and the doctor was here today
+    again.now = world.now
+    again.watch.examine = examine
+    await again.go(to, minutes=20)
+    assert again.posted == []
+    await again.go(to, minutes=20)
+    assert [json.loads(body)["data"]["over"]["count"] for _, body in again.posted] == [1], "the server answers"
+    assert count >= 1
+
+
+async def test_a_doctor_who_fails_comes_again(world: World) -> None:
+    looks: list[int] = []
+    slept: list[float] = []
+
+    async def examine() -> list[Trouble]:
+        looks.append(1)
+        raise RuntimeError("x")
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    world.watch.examine, world.watch.sleep = examine, sleep
+    await world.go(Alert(to=HOOK.to, secret_from="env:X", on=("self-check",)), minutes=3)
+    assert len(looks) > 1
+    assert slept[0] == 3600

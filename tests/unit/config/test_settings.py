@@ -248,7 +248,7 @@ BAD_LINES = [
         "[[alert]]\nto = 'mailto:a@b.c'\non = ['disk']",
         (
             "alert #1.on #1: 'disk' is not 'account-held', 'server-unreached', 'queue-old', 'token-expires', "
-            "'certificate-expires' or 'disk-low'; did you mean 'disk-low'?"
+            "'certificate-expires', 'disk-low' or 'self-check'; did you mean 'disk-low'?"
         ),
     ),
     (
