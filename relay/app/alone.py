@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from relay.delivery.ledger import LocalLedger
-from relay.delivery.pacing import Pacing
-from relay.delivery.turn import Turns
+from relay.limits.local_ledger import LocalLedger
 from relay.listener.login_failures import LoginFailures
 from relay.listener.session_registry import Nowhere
 from relay.metrics import Counts
@@ -57,12 +55,9 @@ class Alone:
     async def open_shares(self, _: Queue) -> None:
         """Nobody shares the connections of accounts with us."""
 
-    async def open_pacing(self, queue: Queue) -> Turns:
-        """Return who gives turns; its tasks end after all that is under way."""
-        ledger = LocalLedger(queue, wall=queue.wall)
-        self._closing.push_async_callback(ledger.aclose)
-        self._closing.run(ledger.run())
-        return Pacing(ledger, await queue.spent(), wall=queue.wall, shown=lambda: queue.now().timestamp())
+    async def ledger(self, queue: Queue) -> LocalLedger:
+        """Return where is counted what accounts use up of their limits."""
+        return LocalLedger(queue, await queue.spent(), wall=queue.wall)
 
     def report(self, *_: object) -> None:
         """Nobody asks what we have open."""

@@ -19,9 +19,8 @@ from relay.cluster.peers import LOOK, Peers
 from relay.cluster.token_renewal import ByLease
 from relay.control.context import ControlContext
 from relay.delivery.holds import Accounts
-from relay.delivery.shared_pacing import SharedPacing
-from relay.delivery.turn import Turns
 from relay.limits.connection_leases import ConnectionLeases
+from relay.limits.shared_ledger import SharedLedger
 from relay.listener.login_failures import LoginFailures
 from relay.listener.server import Listeners
 from relay.metrics import Counts
@@ -93,9 +92,9 @@ class Clustered:
         """Return what this process has of the connections of accounts."""
         return await open_shares(self._peers, self.node, queue, self._closing)
 
-    async def open_pacing(self, queue: Queue) -> Turns:
-        """Return who gives turns; its tasks end after all that is under way."""
-        return await open_pacing(queue, self._closing)
+    async def ledger(self, queue: Queue) -> SharedLedger:
+        """Return where is counted what accounts use up of their limits."""
+        return SharedLedger(queue, self.node, wall=queue.wall)
 
     def report(self, listeners: Listeners, upstream: Upstream, counted: Callable[[], Counts]) -> None:
         """Tell the other workers from now on what this one has open, and what it has `counted` when they ask."""
@@ -204,11 +203,3 @@ async def open_shares(peers: Peers, membership: Membership, queue: Queue, closin
     closing.push_async_callback(shares.aclose)
     closing.run(shares.run())
     return shares
-
-
-async def open_pacing(queue: Queue, closing: TaskExitStack) -> Turns:
-    """Return who gives turns; its tasks end after all that is under way."""
-    shared = SharedPacing(queue, wall=queue.wall, shown=lambda: queue.now().timestamp())
-    closing.push_async_callback(shared.aclose)
-    closing.run(shared.run())
-    return shared

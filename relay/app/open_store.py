@@ -9,6 +9,8 @@ from relay import log
 from relay.app.alone import Alone
 from relay.config.settings import Settings
 from relay.delivery.outcome import Schedule
+from relay.limits.ledger import Ledger
+from relay.limits.limiter import Limiter
 from relay.mail.content import NewBody
 from relay.secrets.master_key import key_source
 from relay.secrets.vault import Vault
@@ -66,3 +68,11 @@ class OpenStore:
         queue = Queue(database, owner_of(node, place), new_body=new_body, living=living, steady=clock.steady)
         closing.push_async_callback(queue.aclose)
         return cls(database=database, health=health, clock=clock, queue=queue, vault=vault)
+
+
+def open_limiter(ledger: Ledger, queue: Queue, closing: TaskExitStack) -> Limiter:
+    """Return what keeps accounts within their limits; it gives back what is unused after all that is under way."""
+    limiter = Limiter(ledger, wall=queue.wall, shown=lambda: queue.now().timestamp())
+    closing.push_async_callback(limiter.aclose)
+    closing.run(limiter.run())
+    return limiter

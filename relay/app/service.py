@@ -18,7 +18,7 @@ from relay.app.admin_server import AdminServer
 from relay.app.alerting import Alerting
 from relay.app.alone import Alone
 from relay.app.changes import Changes, begin_counters, tell_directory, warn_of_directory
-from relay.app.open_store import OpenStore
+from relay.app.open_store import OpenStore, open_limiter
 from relay.app.reload import LiveSettings
 from relay.app.status import RelayStatus
 from relay.app.telling import Telling
@@ -380,7 +380,7 @@ class Service:
             routing=routing,
             secrets=secrets,
             upstream=upstream,
-            limits=await self._cluster.open_pacing(queue),
+            limits=open_limiter(await self._cluster.ledger(queue), queue, closing),
             accounts=Accounts(schedule, await queue.holds()),
             recorder=recorder,
             telling=telling,
@@ -460,7 +460,7 @@ class Service:
             attempts.accounts,
             on_change=self._queue_changed,
             connections=lambda: self._standing.connections_of_accounts,
-            pacing=attempts.limits,
+            limiter=attempts.limits,
         )
         self._standing = RelayStatus(
             reloading=self._reloading,

@@ -8,12 +8,12 @@ from relay.delivery import replies
 from relay.delivery.attempt import Attempts
 from relay.delivery.events import Journey
 from relay.delivery.history import History
-from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Refused
 from relay.delivery.submission import Submission
 from relay.directory.client import Client, bounce_routes, is_bounce
 from relay.directory.model import Account, Mode
 from relay.directory.routing import Route, Routing
+from relay.limits.permit import is_limited
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header

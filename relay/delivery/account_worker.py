@@ -12,8 +12,8 @@ from typing import Protocol
 from relay import log
 from relay.delivery.attempt import Attempts
 from relay.delivery.outcome import State
-from relay.delivery.pacing import is_limited
 from relay.directory.model import Account, Server
+from relay.limits.permit import is_limited
 from relay.store.db.errors import StoreError
 from relay.store.queue.holds import Cause
 from relay.store.queue.messages import HoldRow, StoredMessage
@@ -144,8 +144,8 @@ class AccountWorker:
         while self._profiles:
             profile = self._profiles[0]
             self._profiles.rotate(-1)
-            turn = await self._limits.turn(server, self._account, profile)
-            if turn is None:
+            permit = await self._limits.permit(server, self._account, profile)
+            if permit is None:
                 break
             is_passed_on = False
             try:
@@ -153,10 +153,10 @@ class AccountWorker:
                     break
                 for message in await self._claim([profile], 1):
                     is_passed_on = True
-                    return {asyncio.create_task(self._attempts.try_stored(message, turn))}
+                    return {asyncio.create_task(self._attempts.try_stored(message, permit))}
             finally:
                 if not is_passed_on:
-                    turn.end()
+                    permit.end()
             self._profiles.remove(profile)
         return set()
 

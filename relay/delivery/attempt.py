@@ -33,12 +33,12 @@ from relay.delivery.outcome import (
     with_rest,
     without_blame,
 )
-from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Prepared, Refused, Submitted, at_once, header_of, pinned_route, prepare
 from relay.delivery.recorder import Recorder, RunningAttempt, failure_of, may_have
-from relay.delivery.turn import Turn, Turns
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route, Routing
+from relay.limits.limiter import Limiter
+from relay.limits.permit import Permit, is_limited
 from relay.mail.address import Address
 from relay.mail.header import Header
 from relay.mail.identity import Mismatch, from_address
@@ -93,7 +93,7 @@ class Attempts:
     routing: Callable[[], Routing]
     secrets: SecretResolver
     upstream: Upstream
-    limits: Turns
+    limits: Limiter
     accounts: Accounts
     recorder: Recorder
     telling: MessageEvents = field(default_factory=MessageEvents)
@@ -109,7 +109,7 @@ class Attempts:
         self.recorder.adopt(schedule)
 
     async def run(
-        self, attempt: RunningAttempt, transfer: Transfer, progress: Progress, permit: Turn | None = None
+        self, attempt: RunningAttempt, transfer: Transfer, progress: Progress, permit: Permit | None = None
     ) -> Outcome:
         """Send a message, and let its account feel what came of it. Ends the permit. Raises Held, at once.
 
@@ -183,26 +183,26 @@ class Attempts:
 
     # Permit and send
 
-    async def _permit(self, attempt: RunningAttempt, route: Route, permit: Turn | None, recipients: int) -> Turn | None:
-        """Return a permit for as many of the recipients as may have the message now; None where nothing is limited.
+    async def _permit(self, attempt: RunningAttempt, route: Route, permit: Permit | None, wanted: int) -> Permit | None:
+        """Return a permit for as many recipients as may have the message now; None where nothing is limited.
 
         Raises _OverLimit where that is nobody.
         """
         server = route.server
         if permit is None and is_limited(server):
-            permit = await self.limits.turn(server, route.account, attempt.message.profile)
+            permit = await self.limits.permit(server, route.account, attempt.message.profile)
             if permit is None:
                 raise _OverLimit
         if permit is not None:
             try:
-                if not await permit.charge(at_once(server, recipients)):
+                if not await permit.charge(at_once(server, wanted)):
                     raise _OverLimit
             except BaseException:
                 permit.end()
                 raise
         return permit
 
-    async def _send(self, route: Route, transfer: Transfer, progress: Progress, permit: Turn | None) -> Outcome:
+    async def _send(self, route: Route, transfer: Transfer, progress: Progress, permit: Permit | None) -> Outcome:
         """Hand a message over to as many recipients as go at once; the others follow, says the outcome."""
         accounts, server, total = self.accounts, transfer.server, len(transfer.recipients)
         number = permit.recipients if permit is not None else at_once(server, total)
@@ -249,10 +249,10 @@ class Attempts:
         Where the account may send nothing more just now, the attempt is over: the next one asks with the null sender.
         """
         server, number = route.server, at_once(route.server, len(transfer.recipients))
-        permit: Turn | None = None
+        permit: Permit | None = None
         if is_limited(server):
             profile = route.profile.name if route.profile else None
-            permit = await self.limits.turn(server, route.account, profile)
+            permit = await self.limits.permit(server, route.account, profile)
             if permit is None or not await permit.charge(number):
                 if permit is not None:
                     permit.end()
@@ -311,7 +311,7 @@ class Attempts:
 
     # Messages that are stored
 
-    async def try_stored(self, message: StoredMessage, permit: Turn | None = None) -> None:
+    async def try_stored(self, message: StoredMessage, permit: Permit | None = None) -> None:
         """Try a claimed message once, and record what came of it. Ends its permit; without one it takes one."""
         try:
             await self._settled(message, self._try(begun(message), permit))
@@ -366,7 +366,7 @@ class Attempts:
         if self._following:
             await asyncio.wait(set(self._following))
 
-    async def _try(self, message: StoredMessage, permit: Turn | None) -> None:
+    async def _try(self, message: StoredMessage, permit: Permit | None) -> None:
         recorder = self.recorder
         content = await recorder.queue.content_to_send(message)
         attempt = RunningAttempt.of(message, content, recorder.new_attempt(message))

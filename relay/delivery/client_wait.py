@@ -9,8 +9,9 @@ from typing import Any
 
 from relay.delivery import replies
 from relay.delivery.preparation import Refused, at_once
-from relay.delivery.turn import Turn, Turns
 from relay.directory.routing import Route
+from relay.limits.limiter import Limiter
+from relay.limits.permit import Permit
 
 
 class ClientWait:
@@ -19,7 +20,7 @@ class ClientWait:
     has_left = False
     is_hurried = False
     answer_at = 0.0
-    _permit: asyncio.Task[Turn | None] | None = None  # that is waited for
+    _permit: asyncio.Task[Permit | None] | None = None  # that is waited for
     _waiter: asyncio.Future[None] | None = None
 
     def leave(self) -> None:
@@ -50,14 +51,14 @@ class ClientWait:
                 timer.cancel()
         return task.done()
 
-    async def permit(self, limits: Turns, route: Route, recipients: int, patience: float) -> Turn | None:
+    async def permit(self, limits: Limiter, route: Route, recipients: int, patience: float) -> Permit | None:
         """Wait for a permit of an account with limits, and charge it with those of the recipients that go at once.
 
         None where that takes longer than `patience` seconds. Raises Refused where the client leaves, StoreError.
         """
         server, number = route.server, at_once(route.server, recipients)
         profile = route.profile.name if route.profile else None
-        waiting = limits.turn(server, route.account, profile, recipients=number, within=patience)
+        waiting = limits.permit(server, route.account, profile, recipients=number, within=patience)
         permit = await self._given(asyncio.create_task(waiting))
         if permit is None:
             return None
@@ -69,7 +70,7 @@ class ClientWait:
                 permit.end()
         return permit if is_charged else None
 
-    async def _given(self, waiting: asyncio.Task[Turn | None]) -> Turn | None:
+    async def _given(self, waiting: asyncio.Task[Permit | None]) -> Permit | None:
         self._permit = waiting
         is_ours = False
         try:

@@ -16,8 +16,8 @@ from relay.delivery.account_worker import AccountWorker, Claims, Whole
 from relay.delivery.attempt import Attempts
 from relay.delivery.holds import free, lift
 from relay.delivery.outcome import State
-from relay.delivery.pacing import is_limited
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
+from relay.limits.permit import is_limited
 from relay.store.db.clocks import ClockWatch
 from relay.store.db.errors import StoreError
 from relay.store.queue.claims import Late

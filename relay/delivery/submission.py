@@ -24,13 +24,12 @@ from relay.delivery.cut_through import CutThrough
 from relay.delivery.events import Ending, Journey
 from relay.delivery.history import History
 from relay.delivery.outcome import State, is_refused_for_all, may_be_there
-from relay.delivery.pacing import is_limited
 from relay.delivery.preparation import Draft, Refused, Submitted, check_number, header_of, refused_by
 from relay.delivery.recorder import RunningAttempt, ended
-from relay.delivery.turn import Turn
 from relay.directory.client import Client
 from relay.directory.model import Account, Meaning, Mode
 from relay.directory.routing import Route
+from relay.limits.permit import Permit, is_limited
 from relay.mail.content import Content, GrowingBody
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header
@@ -206,7 +205,7 @@ class Submission:
         attempt = self._begin(draft, route, secret)
         self._check_hold(route, secret)
         check_number(route.server, len(self._envelope.recipients))
-        permit: Turn | None = None
+        permit: Permit | None = None
         if is_limited(route.server):
             permit = await self._wait.permit(self._limits, route, len(self._envelope.recipients), patience)
             if permit is None:
@@ -257,7 +256,7 @@ class Submission:
         attempt = self._begin(draft, route, secret)
         if not self._accounts.is_clear and self._is_in_vain(route, secret):
             return await self._store(draft)
-        permit: Turn | None = None
+        permit: Permit | None = None
         if route.server.messages_per_minute or route.server.recipients_per_day:
             permit = await self._wait.permit(self._limits, route, len(self._envelope.recipients), patience)
             if permit is None:
@@ -415,7 +414,7 @@ class Submission:
         self,
         attempt: RunningAttempt,
         transfer: Transfer,
-        permit: Turn | None,
+        permit: Permit | None,
         patience: float,
         end_patience: Callable[[], None],
     ) -> Ended:

@@ -25,6 +25,8 @@ LATE_SECONDS = 0.2
 # The recipients of a day.
 DAY = 86400  # what recipients_per_day is about
 PIECE = 600  # what a rolling day is counted in
+# What is taken ahead of a day counts so much later, and may be used until then: also while the store is away.
+DAY_AHEAD_SECONDS = 3600
 
 # Outage of the store.
 TELL_SECONDS = 5.0  # how often a process says in the store that it is there
@@ -59,6 +61,10 @@ def faults() -> list[str]:
         "a day is a whole number of pieces, and a piece less than a hundredth of it": (
             DAY % PIECE == 0 and PIECE < DAY / 100
         ),
+        "what a kill loses of a day is lost for hardly longer than a day": (
+            DAY_AHEAD_SECONDS % PIECE == 0 and PIECE <= DAY_AHEAD_SECONDS <= DAY / 20
+        ),
+        "in an outage recipients can be used for as long as connections": used <= DAY_AHEAD_SECONDS,
         "one word in the store may fail before the others leave a share free": 2 * TELL_SECONDS < KEPT_BACK_SECONDS,
         "a share is used only after the others leave it free": KEPT_BACK_SECONDS < AWAY_SECONDS,
         "an outage share can be used for some time before the lease is over": used > AWAY_SECONDS + MINUTE,

@@ -9,21 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from relay.limits.constants import DAY, PIECE
+from relay.limits.constants import DAY, DAY_AHEAD_SECONDS, PIECE
+from relay.limits.rows import Row, Taken
 
 # Of how many seconds the rows of a store are looked at.
 SEEN_DAY_SECONDS = DAY + PIECE + 1.0
 
-Row = tuple[datetime, int]
-
 
 @dataclass(frozen=True, slots=True)
-class Purchase:
-    """So many recipients are taken, into the piece that begins at `since`; `spent` is what all have taken before."""
+class Purchase(Taken):
+    """`spent`: what all have used before."""
 
-    count: int
-    since: datetime
-    spent: tuple[tuple[int, int], ...]
+    spent: Sequence[Row] = ()
 
 
 class DayQuota:
@@ -73,17 +70,19 @@ def room_at(quotas: Iterable[DayQuota], limit: int, now: float) -> float:
 
 
 def buy(rows: Sequence[Row], now: datetime, *, per_day: int, wanted: int, at_least: int) -> Purchase:
-    """Return how many recipients may be taken ahead of those that are `wanted`; none where `at_least` cannot be had."""
-    pieces = pieces_of(rows)
-    left = room([DayQuota(dict(pieces))], per_day, now.timestamp())
-    piece = int(now.timestamp()) // PIECE * PIECE
-    return Purchase(min(wanted, left) if left >= at_least else 0, datetime.fromtimestamp(piece, UTC), pieces)
+    """Return how many recipients may be taken ahead of those that are `wanted`; none where `at_least` cannot be had.
+
+    They count in a later piece, so that they may be used for some time.
+    """
+    left = room([DayQuota(pieces_of(rows))], per_day, now.timestamp())
+    piece = int(now.timestamp()) // PIECE * PIECE + DAY_AHEAD_SECONDS
+    return Purchase(min(wanted, left) if left >= at_least else 0, datetime.fromtimestamp(piece, UTC), rows)
 
 
-def pieces_of(rows: Sequence[Row]) -> tuple[tuple[int, int], ...]:
+def pieces_of(rows: Iterable[Row]) -> dict[int, int]:
     """Return what rows hold, by the piece of the day that they are in."""
     pieces: dict[int, int] = {}
     for since, count in rows:
         piece = int(since.timestamp()) // PIECE * PIECE
         pieces[piece] = pieces.get(piece, 0) + count
-    return tuple(pieces.items())
+    return pieces

@@ -6,21 +6,24 @@ campaign of thousands from one sender so delays nobody else's message by more th
 
 import asyncio
 from collections import OrderedDict, deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
-class FairQueue:
+class FairQueue(Generic[T]):
     """Those who wait, by profile (None is nobody's)."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[str | None, deque[asyncio.Future[bool]]] = OrderedDict()
+        self._waiting: OrderedDict[str | None, deque[asyncio.Future[T | None]]] = OrderedDict()
 
-    def join(self, profile: str | None) -> asyncio.Future[bool]:
-        """Wait at the end of a profile's own queue; True comes with the turn, False where there will be none."""
-        place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    def join(self, profile: str | None) -> asyncio.Future[T | None]:
+        """Wait at the end of a profile's own queue; a permit comes with the turn, None where there will be none."""
+        place: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(profile, deque()).append(place)
         return place
 
-    def leave(self, profile: str | None, place: asyncio.Future[bool]) -> None:
+    def leave(self, profile: str | None, place: asyncio.Future[T | None]) -> None:
         """Give up a place that has not had its turn."""
         places = self._waiting.get(profile)
         if places is not None and place in places:
@@ -28,7 +31,7 @@ class FairQueue:
             if not places:
                 del self._waiting[profile]
 
-    def next(self) -> asyncio.Future[bool] | None:
+    def next(self) -> asyncio.Future[T | None] | None:
         """Take out whose turn it is: each profile once, then again. None where nobody waits."""
         if not self._waiting:
             return None

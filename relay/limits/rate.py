@@ -18,15 +18,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf
+from typing import Protocol
 
 from relay.limits import constants
+from relay.limits.rows import Row, Taken
 
 # How many seconds' worth of an account's messages one process takes at once.
 _AT_ONCE_SECONDS = 0.1
 # How soon is looked again where all of an account's rate is kept back for others.
 _LEFT_FREE_SECONDS = 2.0
-
-Row = tuple[datetime, int]
 
 
 class RateLimit:
@@ -88,12 +88,17 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Taken):
     """So many may begin now, at the moment `since`, and one more at `next` (seconds since 1970)."""
 
-    count: int
-    since: datetime
     next: float
+
+
+class BeginRule(Protocol):
+    """A rule that also heeds how many of the limit are kept back for others."""
+
+    def __call__(self, rows: Sequence[Row], now: datetime, /, *, kept_back: int) -> Begun:
+        """Say what is taken."""
 
 
 def shared_window() -> float:

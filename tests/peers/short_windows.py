@@ -93,7 +93,7 @@ def short_windows(
     """
     figures: dict[str, Any] = {}
     if minute:
-        figures |= _scaled(minute / 60, "relay.limits.constants.MINUTE", "relay.delivery.shared_pacing._FORGET_SECONDS")
+        figures |= _scaled(minute / 60, "relay.limits.constants.MINUTE")
         figures["relay.limits.constants.AHEAD_SECONDS"] = max(1, round(minute / 6))
         outage = ("KEPT_BACK_SECONDS", "AWAY_SECONDS", "TELL_SECONDS")
         figures |= _scaled(max(minute, 12) / 60, *(f"relay.limits.constants.{name}" for name in outage))

@@ -14,9 +14,9 @@ from relay.control.results import AccountState, OpenAccount, TroubledAccount, Un
 from relay.delivery import by_hand
 from relay.delivery.holds import Accounts, lift
 from relay.delivery.outcome import State
-from relay.delivery.turn import Turns
 from relay.directory.model import Account, Directory, Meaning, Server
 from relay.directory.routing import Routing
+from relay.limits.limiter import Limiter
 from relay.store.queue.messages import HoldRow, Leased, StoredMessage
 from relay.store.queue.queue import Queue
 
@@ -32,14 +32,14 @@ class StoreQueueActions:
         *,
         on_change: Callable[[], None] | None = None,
         connections: Callable[[], Mapping[str, int]] | None = None,
-        pacing: Turns | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self._queue = queue
         self._routing = routing
         self._accounts = accounts
         self._on_change = on_change
         self._connections = connections
-        self._pacing = pacing
+        self._limiter = limiter
 
     async def retry(self, ids: Sequence[str] | None, profile: str | None) -> int:
         """Make messages due: these, those of a profile, or all. Held ones stay. Return how many are.
@@ -157,7 +157,7 @@ class StoreQueueActions:
         if slow is not None:
             seconds = ceil((slow.until - now).total_seconds())
             return f"waits for {server.scope(account)}: its server asks for a slower pace, next in {seconds} s"
-        return (self._pacing.reason(server, account) if self._pacing else "") or message.reason
+        return (self._limiter.reason(server, account) if self._limiter else "") or message.reason
 
     def next_attempt(self, message: StoredMessage) -> datetime | None:
         """Return when a message is tried next: when it is due, or the first of its account that is due may leave."""
@@ -166,7 +166,7 @@ class StoreQueueActions:
         if found is None:
             return message.next_attempt
         slow = self._accounts.slowness_of(found[1], now)
-        paced = self._pacing.next(*found) if self._pacing else None
+        paced = self._limiter.next(*found) if self._limiter else None
         return max((moment for moment in (slow.until if slow else None, paced) if moment), default=message.next_attempt)
 
     def _tell_change(self) -> None:

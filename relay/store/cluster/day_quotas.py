@@ -4,59 +4,14 @@ A row is a stretch of time and how many messages or recipients an account sent i
 that several may; how long a stretch is, and how long it counts, the caller knows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from relay.limits.ledger import Purpose, Spent
+from relay.limits.rows import Row, T, TakeRule
 from relay.store.db.tables import budgets
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
-    """So many messages or recipients (`kind`) in the stretch that begins at `since`. To be added, or given back."""
-
-    server: str
-    username: str
-    kind: str
-    since: datetime
-    count: int
-
-
-class Purpose(NamedTuple):
-    """What is spent by whom, and since when it counts. Where accounts share their limits, all of the server count."""
-
-    server: str
-    username: str
-    kind: str
-    after: datetime
-    is_shared: bool
-
-
-class Taken(Protocol):
-    """What a rule takes: so many, into the stretch that begins at `since`."""
-
-    @property
-    def count(self) -> int:
-        """How many; none where there is no room."""
-
-    @property
-    def since(self) -> datetime:
-        """Where they count."""
-
-
-T = TypeVar("T", bound=Taken)
-T_co = TypeVar("T_co", bound=Taken, covariant=True)
-TakeRule = Callable[[Sequence[tuple[datetime, int]], datetime], T]
-
-
-class BeginRule(Protocol[T_co]):
-    """A rule that also heeds how many of the limit are kept back for others."""
-
-    def __call__(self, rows: Sequence[tuple[datetime, int]], now: datetime, /, *, kept_back: int) -> T_co:
-        """Say what is taken."""
 
 
 def all_spent(connection: Connection) -> tuple[Spent, ...]:
@@ -76,7 +31,7 @@ def add_spent(connection: Connection, spent: Sequence[Spent], forget: Mapping[st
         _add(connection, each)
 
 
-def spent_for(connection: Connection, purpose: Purpose) -> list[tuple[datetime, int]]:
+def spent_for(connection: Connection, purpose: Purpose) -> list[Row]:
     """Return what counts: when, and how many; in the order of time."""
     same = [budgets.c.server == purpose.server, budgets.c.kind == purpose.kind, budgets.c.since > purpose.after]
     if not purpose.is_shared:

@@ -14,10 +14,12 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from relay.limits.ledger import Purpose, Spent
 from relay.limits.max_min import Grant, Rule
+from relay.limits.rate import BeginRule, Begun
+from relay.limits.rows import Row, Taken, TakeRule
 from relay.mail.content import InMemory, NewBody
 from relay.store.cluster import capacity_leases, day_quotas
-from relay.store.cluster.day_quotas import BeginRule, Purpose, Spent, Taken, TakeRule
 from relay.store.cluster.leader_lease import NamedLease, require
 from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.cluster.lease_durations import Terms, terms_of
@@ -366,7 +368,7 @@ class Queue(QueueReader):
         """Add to what is kept, all or none, and drop what began before the moment that `forget` names for its kind."""
         await self._write(lambda c: day_quotas.add_spent(c, spent, forget))
 
-    async def spent_for(self, purpose: Purpose) -> list[tuple[datetime, int]]:
+    async def spent_for(self, purpose: Purpose) -> list[Row]:
         """Return what counts for a purpose: when it was spent, and how many, in the order of time."""
         return await self._database.read(lambda c: day_quotas.spent_for(c, purpose))
 
@@ -374,10 +376,10 @@ class Queue(QueueReader):
         """Take as many as a rule makes of what all processes have spent, and of the moment; return what it says."""
         return await self._write_alone(lambda c: day_quotas.take(c, purpose, rule, self._now(c)))
 
-    async def begin(self, purpose: Purpose, scope: str, quiet_seconds: float, rule: BeginRule[Took]) -> Took:
+    async def begin(self, purpose: Purpose, scope: str, quiet_seconds: float, rule: BeginRule) -> Begun:
         """Take as `take`, where the rule is also told what is kept back for those not heard of for so many seconds."""
 
-        def job(connection: Connection) -> Took:
+        def job(connection: Connection) -> Begun:
             now = self._now(connection)
             quiet = now + timedelta(seconds=self.share_seconds - quiet_seconds)
             kept_back = capacity_leases.kept_back(connection, scope, self._owner, quiet)

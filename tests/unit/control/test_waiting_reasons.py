@@ -1,5 +1,6 @@
 """What `queue list` and `queue show` say of messages that are due and yet cannot leave."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,15 +8,17 @@ from relay.config.settings import Delivery
 from relay.control.messages.queue_actions import StoreQueueActions
 from relay.delivery.holds import Accounts
 from relay.delivery.outcome import Schedule, State
-from relay.delivery.pacing import Pacing
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
+from relay.limits.limiter import Limiter
+from relay.limits.local_ledger import LocalLedger
 from relay.mail.reply import Reply
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Failure, Phase
 from tests.unit.control.queue_kit import stored
+from tests.unit.limits.limits_kit import Disk, Reach
 
 ROUTING = Routing(
     parse_directory(
@@ -43,16 +46,18 @@ class Bench:
     """Actions on the queue that are only asked about accounts: they need no store."""
 
     def __init__(self) -> None:
-        self.accounts, self.pacing = Accounts(Schedule.of(Delivery())), Pacing()
+        self.accounts = Accounts(Schedule.of(Delivery()))
+        disk = Disk(time.time())
+        self.limiter = Limiter(LocalLedger(Reach(disk, "0"), wall=disk.wall), wall=disk.wall)
         queue: Queue = object.__new__(Queue)
-        self.actions = StoreQueueActions(queue, lambda: ROUTING, self.accounts, pacing=self.pacing)
+        self.actions = StoreQueueActions(queue, lambda: ROUTING, self.accounts, limiter=self.limiter)
 
     async def send(self, recipients: int) -> None:
-        turn = await self.pacing.turn(SERVER, MAILER, None)
-        assert turn is not None
-        await turn.charge(recipients)
-        await turn.begin()
-        turn.end(recipients)
+        permit = await self.limiter.permit(SERVER, MAILER, None)
+        assert permit is not None
+        await permit.charge(recipients)
+        await permit.begin()
+        permit.end(recipients)
 
 
 def due(**facts: Any) -> StoredMessage:

@@ -14,12 +14,13 @@ from relay.delivery.events import Journey, MessageEvents
 from relay.delivery.history import History
 from relay.delivery.holds import Accounts
 from relay.delivery.outcome import Schedule
-from relay.delivery.pacing import Pacing
 from relay.delivery.recorder import Recorder
 from relay.delivery.submission import Submission
 from relay.directory.client import Client
 from relay.directory.model import Meaning
 from relay.directory.routing import Routing
+from relay.limits.limiter import Limiter
+from relay.limits.local_ledger import LocalLedger
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
@@ -138,7 +139,7 @@ def make_delivery(
         routing=lambda: routing,
         secrets=secrets,
         upstream=upstream,
-        limits=Pacing(),
+        limits=Limiter(LocalLedger(queue)),
         accounts=Accounts(schedule),
         recorder=recorder,
     )

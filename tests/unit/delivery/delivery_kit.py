@@ -1,8 +1,7 @@
 """Messages for a delivery, and what became of them."""
 
 import asyncio
-from bisect import bisect_left
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,6 @@ from relay.delivery.queue_runner import QueueRunner
 from relay.directory.model import Account, Meaning, Mode
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
-from relay.limits.constants import MINUTE
 from relay.mail.dsn_parameters import Notify
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
@@ -32,11 +30,6 @@ from tests.unit.delivery.bench_kit import (
     complete,
     envelope_of,
 )
-
-
-def most_in_a_minute(moments: Sequence[float]) -> int:
-    """The most that any minute holds, wherever it begins."""
-    return max((bisect_left(moments, start + MINUTE) - index for index, start in enumerate(moments)), default=0)
 
 
 def limited(delivery: DeliveryKit, mode: Mode = Mode.AUTO, patience: float = 15.0, **limits: Any) -> list[Journey]:

@@ -13,8 +13,8 @@ from relay.delivery import history as history_module
 from relay.delivery.history import History
 from relay.delivery.holds import ServerHealth
 from relay.delivery.recorder import Recorder
-from relay.delivery.turn import Turn
 from relay.directory.model import Account, Meaning, Mode
+from relay.limits.permit import Permit
 from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.metrics import Metrics
@@ -61,7 +61,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "the metrics": _break_metrics,
     "the history": lambda patch: patch.setattr(History, "record", _raise),
     "what is known of servers": lambda patch: patch.setattr(ServerHealth, "note", _raise),
-    "what a limit gets back": lambda patch: patch.setattr(Turn, "end", _raise),
+    "what a limit gets back": lambda patch: patch.setattr(Permit, "end", _raise),
 }
 
 

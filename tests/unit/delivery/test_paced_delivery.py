@@ -9,8 +9,9 @@ import pytest
 from relay.delivery import by_hand, queue_runner
 from relay.delivery.events import Ending
 from relay.delivery.outcome import State
-from relay.delivery.turn import Turn
-from relay.directory.model import Account, Meaning, Mode, Server
+from relay.directory.model import Account, Meaning, Mode
+from relay.limits.limiter import Limiter
+from relay.limits.permit import Permit
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.store.queue.claims import Late
@@ -128,26 +129,23 @@ async def test_a_login_that_is_refused_holds_all_parts(delivery: DeliveryKit) ->
 async def test_what_the_day_has_no_room_for_any_more_is_left_where_it_waits(
     delivery: DeliveryKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client may take the last of the day while the account's worker waits for the minute."""
+    """What was promised to a worker may be too old when the minute lets it go."""
     limited(delivery, recipients_per_day=1)
-    pacing, spent = delivery.attempts.limits, asyncio.Event()
-    real_turn = pacing.turn
+    asked = asyncio.Event()
 
-    async def turn_when_all_is_spent(server: Server, account: Account, profile: str | None) -> Turn | None:
-        turn, of_a_client = await real_turn(server, account, profile), await real_turn(server, account, profile)
-        if of_a_client is not None:
-            await of_a_client.charge(1)
-            spent.set()
-        return turn
+    async def charge_none(_: Permit, __: int) -> int:
+        asked.set()
+        return 0
 
-    monkeypatch.setattr(pacing, "turn", turn_when_all_is_spent)
+    monkeypatch.setattr(Permit, "charge", charge_none)
+    monkeypatch.setattr(Limiter, "room", lambda *_: 0 if asked.is_set() else 1)
     id_ = await stored(delivery)
     async with dispatching(delivery) as runner:
         runner.wake()
-        await asyncio.wait_for(spent.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 10)
         await asyncio.sleep(0.1)
         message = await message_of(delivery, id_)
-    assert (message.state, message.fence) == (State.QUEUED, 0)
+    assert (message.state, message.attempts) == (State.QUEUED, 0)
 
 
 async def test_what_the_day_has_no_room_for_waits_without_an_attempt(delivery: DeliveryKit) -> None:

@@ -24,7 +24,7 @@ def served_by_hand(joined: list[str | None]) -> list[int]:
 @given(PROFILES)
 def test_each_profile_has_one_turn_before_any_has_another(joined: list[str | None]) -> None:
     async def serve() -> list[int]:
-        queue, places = FairQueue(), dict[asyncio.Future[bool], int]()
+        queue, places = FairQueue[str](), dict[asyncio.Future[str | None], int]()
         for number, profile in enumerate(joined):
             places[queue.join(profile)] = number
         assert len(queue) == len(joined)
@@ -40,7 +40,7 @@ def test_each_profile_has_one_turn_before_any_has_another(joined: list[str | Non
 @given(PROFILES, st.sampled_from(["a", "b", "c", None]))
 def test_so_many_are_served_before_one_that_joins_as_was_said(joined: list[str | None], profile: str | None) -> None:
     async def serve() -> tuple[int, int]:
-        queue = FairQueue()
+        queue = FairQueue[str]()
         for each in joined:
             queue.join(each)
         said, mine, before = queue.ahead_of(profile), queue.join(profile), 0
@@ -56,7 +56,7 @@ def test_so_many_are_served_before_one_that_joins_as_was_said(joined: list[str |
 @given(PROFILES, st.sets(st.integers(0, 39)))
 def test_who_leaves_is_never_served_and_delays_nobody(joined: list[str | None], leaving: set[int]) -> None:
     async def serve() -> list[int]:
-        queue = FairQueue()
+        queue = FairQueue[str]()
         places = [queue.join(profile) for profile in joined]
         for number in leaving & set(range(len(joined))):
             queue.leave(joined[number], places[number])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relay.limits.constants import MINUTE
 from relay.limits.rate import RateLimit
-from tests.unit.delivery.delivery_kit import most_in_a_minute
+from tests.unit.limits.limits_kit import most_in_a_minute
 
 LIMITS = st.integers(1, 600)
 DELAYS = st.floats(0, 20, allow_nan=False)

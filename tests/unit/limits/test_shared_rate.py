@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.limits.constants import DAY, MINUTE
 from relay.limits.day_quota import SEEN_DAY_SECONDS, buy
 from relay.limits.rate import begin, seen_seconds, shared_window
-from tests.unit.delivery.delivery_kit import most_in_a_minute
+from tests.unit.limits.limits_kit import most_in_a_minute
 
 START = datetime(2026, 1, 2, 12, 0, 0, 250_000, tzinfo=UTC)
 

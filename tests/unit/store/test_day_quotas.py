@@ -1,9 +1,10 @@
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from relay.store.cluster.day_quotas import Purpose, Spent
+from relay.limits.ledger import Purpose, Spent
+from relay.limits.rows import Taken
 from relay.store.queue.queue import Queue
 from tests.unit.store.store_kit import MINUTE, NOW
 
@@ -30,19 +31,13 @@ async def test_what_counts_no_more_is_dropped_by_kind(queue: Queue) -> None:
     assert await queue.spent() == (SPENT,)
 
 
-@dataclass(frozen=True)
-class Some:
-    count: int
-    since: datetime
-
-
 def purpose(username: str = "jane", *, is_shared: bool = False) -> Purpose:
     return Purpose("acmejets", username, "message", NOW - MINUTE, is_shared)
 
 
 async def test_what_a_rule_takes_it_takes_by_what_all_have_taken(queue: Queue) -> None:
-    def up_to_five(rows: Sequence[tuple[datetime, int]], now: datetime) -> Some:
-        return Some(max(0, min(3, 5 - sum(count for _, count in rows))), now)
+    def up_to_five(rows: Sequence[tuple[datetime, int]], now: datetime) -> Taken:
+        return Taken(max(0, min(3, 5 - sum(count for _, count in rows))), now)
 
     taken = await asyncio.gather(*(queue.take(purpose(), up_to_five) for _ in range(3)))
     assert sorted(one.count for one in taken) == [0, 2, 3]

@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from sqlalchemy import Connection, create_engine, event, insert, select, text, u
 from sqlalchemy.exc import IntegrityError
 
 from relay.config.settings import Settings
-from relay.store.cluster.day_quotas import Purpose, Spent
+from relay.limits.ledger import Purpose, Spent
+from relay.limits.rows import Taken
 from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.db.backend import Use
 from relay.store.db.database import Database, open_database, open_store
@@ -84,14 +85,6 @@ def put(owner: str) -> Callable[[Connection], str]:
     return job
 
 
-@dataclass(frozen=True)
-class NothingTaken:
-    """What a rule takes here: none, at the moment that it was given."""
-
-    since: datetime
-    count: int = 0
-
-
 # Leases, between machines
 
 
@@ -134,7 +127,7 @@ async def test_what_all_count_by_is_the_clock_of_the_database(two: tuple[Queue, 
     await one.renew_leases()
     assert before <= one.wall() <= time.time() + 1
 
-    taken = await one.take(Purpose("s", "u", "message", NOW, is_shared=False), lambda _, now: NothingTaken(now))
+    taken = await one.take(Purpose("s", "u", "message", NOW, is_shared=False), lambda _, now: Taken(0, now))
     assert before <= taken.since.timestamp() <= time.time() + 1
 
 

@@ -1,4 +1,4 @@
-"""Several processes that give turns for the same accounts: what all do together stays within the limits."""
+"""Several processes that give permits for the same accounts: what all do together stays within the limits."""
 
 import asyncio
 import time
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.delivery.shared_pacing import SharedPacing
-from relay.delivery.turn import Turn
 from relay.directory.model import Account, Server
+from relay.limits.limiter import Limiter
+from relay.limits.permit import Permit
+from relay.limits.shared_ledger import SharedLedger
 from relay.store.db.database import open_database
 from relay.store.db.errors import StoreError
 from relay.store.queue.queue import Queue
@@ -41,7 +42,7 @@ class House:
 
     clock: Clock
     queues: list[Queue]
-    pacings: list[SharedPacing] = field(default_factory=list)
+    limiters: list[Limiter] = field(default_factory=list)
 
     async def counted(self) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -61,19 +62,19 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             queue = Queue(database, name, clock=clock.moment)
             stack.push_async_callback(queue.aclose)
             found.queues.append(queue)
-            found.pacings.append(SharedPacing(queue, wall=clock))
-            stack.push_async_callback(found.pacings[-1].aclose)
+            found.limiters.append(Limiter(SharedLedger(queue, wall=clock), wall=clock))
+            stack.push_async_callback(found.limiters[-1].aclose)
         yield found
 
 
-async def turn(pacing: SharedPacing, server: Server, account: Account = JANE, recipients: int = 1) -> Turn | None:
-    """A turn that may be had now: as soon as the store has said so, which a busy disk delays."""
-    return await pacing.turn(server, account, "jane", recipients=recipients, within=2.0)
+async def permit_of(limiter: Limiter, server: Server, account: Account = JANE, recipients: int = 1) -> Permit | None:
+    """A permit that may be had now: as soon as the store has said so, which a busy disk delays."""
+    return await limiter.permit(server, account, "jane", recipients=recipients, within=2.0)
 
 
-async def sent(pacing: SharedPacing, server: Server, account: Account = JANE, recipients: int = 1) -> bool:
+async def sent(limiter: Limiter, server: Server, account: Account = JANE, recipients: int = 1) -> bool:
     """Send one message that may go now; False where none may."""
-    got = await turn(pacing, server, account, recipients)
+    got = await permit_of(limiter, server, account, recipients)
     if got is None or await got.charge(recipients) < recipients:
         return False
     await got.begin()
@@ -82,7 +83,7 @@ async def sent(pacing: SharedPacing, server: Server, account: Account = JANE, re
 
 
 async def test_what_one_sends_the_others_cannot(house: House) -> None:
-    one, two, three = house.pacings
+    one, two, three = house.limiters
     assert [await sent(each, MINUTE) for each in (one, two, three)] == [True, True, False]
     assert three.reason(MINUTE, JANE) == "waits for acmejets/jane: 30 messages a minute, next in 3 s"
     house.clock.now += 2.1
@@ -94,7 +95,7 @@ async def test_what_one_sends_the_others_cannot(house: House) -> None:
 
 
 async def test_accounts_that_share_limits_share_them_over_all_processes(house: House) -> None:
-    one, two, _ = house.pacings
+    one, two, _ = house.limiters
     shared = replace(MINUTE, shared_limits=True)
     assert [await sent(one, shared, JANE), await sent(two, shared, JOHN), await sent(one, shared, JOHN)] == [
         True,
@@ -104,52 +105,52 @@ async def test_accounts_that_share_limits_share_them_over_all_processes(house: H
     assert one.reason(shared, JANE).startswith("waits for acmejets: 30 messages a minute")
 
 
-async def test_a_turn_that_is_not_used_is_the_next_ones_or_is_taken_back(house: House) -> None:
-    one, two, _ = house.pacings
+async def test_a_permit_that_is_not_used_is_the_next_ones_or_is_taken_back(house: House) -> None:
+    one, two, _ = house.limiters
     server = replace(MINUTE, messages_per_minute=1)
-    first = await turn(one, server)
+    first = await permit_of(one, server)
     assert first is not None
-    waiting = asyncio.create_task(one.turn(server, JANE, None))
+    waiting = asyncio.create_task(one.permit(server, JANE, None))
     await asyncio.sleep(0.05)
     assert not waiting.done()
     first.end()
     async with asyncio.timeout(10):
         second = await waiting
     assert second is not None
-    assert await turn(two, server) is None
+    assert await permit_of(two, server) is None
     second.end()
     await one.tidy()
     assert await house.counted() == {}
     two.disband()  # it would wait for the moment that it was told
-    assert await turn(two, server) is not None
+    assert await permit_of(two, server) is not None
 
 
 async def test_who_leaves_the_line_leaves_nothing_behind(house: House) -> None:
-    one, two, _ = house.pacings
+    one, two, _ = house.limiters
     server = replace(MINUTE, messages_per_minute=1)
     assert await sent(one, server)
-    waiting = [asyncio.create_task(two.turn(server, JANE, None)) for _ in range(3)]
+    waiting = [asyncio.create_task(two.permit(server, JANE, None)) for _ in range(3)]
     await asyncio.sleep(0.05)
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
     assert await house.counted() == {"message": 1}
-    waiting = [asyncio.create_task(two.turn(server, JANE, None)) for _ in range(2)]
+    waiting = [asyncio.create_task(two.permit(server, JANE, None)) for _ in range(2)]
     await asyncio.sleep(0.05)
     two.close()
     assert [await each for each in waiting] == [None, None]
-    assert await turn(two, server) is None
+    assert await permit_of(two, server) is None
 
 
 async def test_what_begins_late_counts_from_then(house: House) -> None:
-    one, two, _ = house.pacings
+    one, two, _ = house.limiters
     server = replace(MINUTE, messages_per_minute=1)
-    late = await turn(one, server)
+    late = await permit_of(one, server)
     assert late is not None
     for _ in range(70):  # a login takes its time
         house.clock.now += 1
         await one.tidy()
-    assert await turn(two, server) is None
+    assert await permit_of(two, server) is None
     house.clock.now += 0.3
     await late.begin()
     late.end()
@@ -157,23 +158,23 @@ async def test_what_begins_late_counts_from_then(house: House) -> None:
     house.clock.now += 61.9
     await one.tidy()  # it is alive, so that nothing is kept back for it
     two.disband()
-    assert await turn(two, server) is None
+    assert await permit_of(two, server) is None
     house.clock.now += 0.2
-    assert await turn(two, server) is not None
+    assert await permit_of(two, server) is not None
 
 
 async def test_what_a_process_had_when_it_died_counts_for_its_time(house: House) -> None:
-    one, two, _ = house.pacings
+    one, two, _ = house.limiters
     server = replace(SERVER, messages_per_minute=1, recipients_per_day=3)
-    assert await turn(one, server, recipients=2) is not None  # it dies now
-    assert await turn(two, server, recipients=1) is None
+    assert await permit_of(one, server, recipients=2) is not None  # it dies now
+    assert await permit_of(two, server, recipients=1) is None
     house.clock.now += 62.1
-    assert await turn(two, server, recipients=1) is not None
-    assert await turn(two, server, recipients=1) is None  # of three two are lost for the day
+    assert await permit_of(two, server, recipients=1) is not None
+    assert await permit_of(two, server, recipients=1) is None  # of three two are lost for the day
 
 
 async def test_the_day_holds_over_all_processes_and_says_when_it_ends(house: House) -> None:
-    one, two, _ = house.pacings
+    one, two, _ = house.limiters
     assert await sent(one, DAY, recipients=4)
     assert not await sent(two, DAY, recipients=7)
     assert await sent(two, DAY, recipients=6)
@@ -181,18 +182,20 @@ async def test_the_day_holds_over_all_processes_and_says_when_it_ends(house: Hou
     assert one.room(DAY, JANE) == 0
     assert one.reason(DAY, JANE) == "waits for acmejets/jane: 10 recipients a day, next at 12:10 UTC tomorrow"
     assert one.next(DAY, JANE) == NOON.replace(day=3, minute=10)
+    for each in (one, two):
+        await each.tidy()
     house.clock.now += 86400 + 600
     assert await sent(one, DAY)
 
 
 async def test_what_is_taken_ahead_and_not_used_is_given_back(house: House) -> None:
-    one, two, _ = house.pacings
+    one, two, _ = house.limiters
     server = replace(DAY, recipients_per_day=1000)
     assert await sent(one, server)
     assert await house.counted() == {"recipient": 10}
     assert await sent(one, server, recipients=9)
     assert await house.counted() == {"recipient": 10}
-    got = await turn(one, server, recipients=5)
+    got = await permit_of(one, server, recipients=5)
     assert got is not None
     assert await got.charge(5) == 5
     await got.begin()
@@ -209,7 +212,7 @@ async def test_what_is_taken_ahead_and_not_used_is_given_back(house: House) -> N
 
 
 async def test_what_others_may_lack_is_given_back_soon(house: House) -> None:
-    one, two, _ = house.pacings
+    one, two, _ = house.limiters
     server = replace(DAY, recipients_per_day=200)
     assert await sent(one, server, recipients=180)
     assert await sent(one, server)
@@ -220,8 +223,8 @@ async def test_what_others_may_lack_is_given_back_soon(house: House) -> None:
     assert await sent(two, server, recipients=19)
 
 
-async def test_a_purse_that_is_in_use_is_kept_filled(house: House) -> None:
-    one, _, _ = house.pacings
+async def test_what_is_taken_ahead_is_kept_filled_while_it_is_used(house: House) -> None:
+    one, _, _ = house.limiters
     server = replace(DAY, recipients_per_day=1000)
     assert await sent(one, server, recipients=9)
     assert await house.counted() == {"recipient": 10}
@@ -232,19 +235,19 @@ async def test_a_purse_that_is_in_use_is_kept_filled(house: House) -> None:
 
 
 async def test_recipients_that_are_promised_are_nobody_elses(house: House) -> None:
-    one = house.pacings[0]
-    first, second = [await turn(one, DAY, recipients=5) for _ in range(2)]
+    one = house.limiters[0]
+    first, second = [await permit_of(one, DAY, recipients=5) for _ in range(2)]
     assert first is not None
     assert second is not None
-    assert await turn(one, DAY) is None
+    assert await permit_of(one, DAY) is None
     assert await first.charge(10) == 5
     second.end()
-    assert await turn(one, DAY) is not None
+    assert await permit_of(one, DAY) is not None
 
 
 async def test_what_others_gave_back_is_seen_when_it_is_asked_for(house: House) -> None:
-    one, two, _ = house.pacings
-    got = await turn(one, DAY, recipients=10)
+    one, two, _ = house.limiters
+    got = await permit_of(one, DAY, recipients=10)
     assert got is not None
     assert not await sent(two, DAY)
     assert two.room(DAY, JANE) == 0
@@ -259,8 +262,8 @@ async def test_what_others_gave_back_is_seen_when_it_is_asked_for(house: House) 
 async def test_a_store_that_does_not_answer_stops_nobody_for_ever(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.delivery.shared_pacing._TROUBLE_SECONDS", 0.01)
-    one = house.pacings[0]
+    monkeypatch.setattr("relay.limits.limiter._LOOK_SECONDS", 0.01)
+    one = house.limiters[0]
     refusals = [StoreError("no"), ValueError("no")]
 
     def refusing(real: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
@@ -274,18 +277,18 @@ async def test_a_store_that_does_not_answer_stops_nobody_for_ever(
     monkeypatch.setattr(Queue, "take", refusing(Queue.take))
     monkeypatch.setattr(Queue, "begin", refusing(Queue.begin))
     async with asyncio.timeout(10):
-        assert await one.turn(MINUTE, JANE, None) is not None
+        assert await one.permit(MINUTE, JANE, None) is not None
     refusals.append(StoreError("no"))
     with pytest.raises(StoreError):
-        await one.turn(DAY, JANE, None)
+        await one.permit(DAY, JANE, None)
 
 
-async def test_all_processes_have_their_part_of_the_pace(tmp_path: Path) -> None:
+async def test_all_processes_have_their_part_of_the_rate(tmp_path: Path) -> None:
     """In real time: 600 a minute, so ten a second behind the first forty."""
     counts, server = [0, 0, 0], replace(MINUTE, messages_per_minute=600)
 
-    async def go(pacing: SharedPacing, number: int) -> None:
-        while (got := await pacing.turn(server, JANE, "jane")) is not None:
+    async def go(limiter: Limiter, number: int) -> None:
+        while (got := await limiter.permit(server, JANE, "jane")) is not None:
             counts[number] += 1
             await got.begin()
             got.end()
@@ -297,10 +300,10 @@ async def test_all_processes_have_their_part_of_the_pace(tmp_path: Path) -> None
             stack.push_async_callback(database.close)
             queue = Queue(database, f"worker {number}")
             stack.push_async_callback(queue.aclose)
-            pacing = SharedPacing(queue)
-            task = asyncio.create_task(go(pacing, number))
+            limiter = Limiter(SharedLedger(queue))
+            task = asyncio.create_task(go(limiter, number))
             stack.push_async_callback(asyncio.wait, {task})
-            stack.push_async_callback(pacing.aclose)
+            stack.push_async_callback(limiter.aclose)
         began = time.monotonic()
         async with asyncio.timeout(20):
             while sum(counts) < 40 + 9.6 * (time.monotonic() - began) - 3:  # noqa: ASYNC110  what could be had at once is used up

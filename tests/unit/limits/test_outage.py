@@ -1,98 +1,22 @@
 """The pace of accounts while processes cannot reach the store: never more than allowed, and never nothing."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import partial
 from random import Random
-from typing import Any
 
 import pytest
 
-from relay.delivery.shared_pacing import SharedPacing
-from relay.directory.model import Account, Server
+from relay.directory.model import Server
 from relay.limits.constants import AWAY_SECONDS, KEPT_BACK_SECONDS, MINUTE, USED_PART
-from relay.limits.max_min import Grant, Rule, Share
+from relay.limits.ledger import LedgerError
 from relay.limits.other_processes import OneMachine
 from relay.limits.outage_share import is_away, limit_of, part
 from relay.limits.rate import shared_window
-from relay.store.db.errors import StoreError
+from tests.unit.limits.limits_kit import JANE, LEASE, Disk, Process
+from tests.unit.limits.limits_kit import SERVER as UNLIMITED
 
-NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC).timestamp() + 0.25
-SERVER = Server(name="acmejets", host="h", messages_per_minute=60)
-JANE = Account("acmejets", "jane")
-LEASE = 600.0
-
-
-@dataclass
-class Store:
-    """What all processes see, and the one clock."""
-
-    now: float = NOON
-    rows: dict[tuple[str, datetime], int] = field(default_factory=dict)
-    parts: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
-
-    def wall(self) -> float:
-        return self.now
-
-
-@dataclass
-class Reach:
-    """The store as one process has it. `is_there` says whether it is reached."""
-
-    store: Store
-    owner: str
-    is_there: bool = True
-    share_seconds: float = LEASE
-
-    async def look(self) -> None:
-        await asyncio.sleep(0)
-        if not self.is_there:
-            raise StoreError("the store cannot be reached")
-
-    def seen(self, purpose: Any) -> list[tuple[datetime, int]]:
-        found = [(at, n) for (kind, at), n in self.store.rows.items() if kind == purpose.kind and at > purpose.after]
-        return sorted(one for one in found if one[1] > 0)
-
-    async def spent_for(self, purpose: Any) -> list[tuple[datetime, int]]:
-        await self.look()
-        return self.seen(purpose)
-
-    async def take(self, purpose: Any, rule: Callable[..., Any]) -> Any:
-        await self.look()
-        taken = rule(self.seen(purpose), datetime.fromtimestamp(self.store.now, UTC))
-        key = purpose.kind, taken.since
-        self.store.rows[key] = self.store.rows.get(key, 0) + taken.count
-        return taken
-
-    async def begin(self, purpose: Any, scope: str, quiet_seconds: float, rule: Callable[..., Any]) -> Any:
-        await self.look()
-        kept_back = sum(
-            held
-            for (other, owner), (held, until) in self.store.parts.items()
-            if other == scope and owner != self.owner and until < self.store.now + LEASE - quiet_seconds
-        )
-        return await self.take(purpose, partial(rule, kept_back=kept_back))
-
-    async def spend(self, spent: Sequence[Any], forget: Mapping[str, datetime]) -> None:
-        await self.look()
-        for one in spent:
-            key = one.kind, one.since
-            self.store.rows[key] = self.store.rows.get(key, 0) + one.count
-
-    async def adjust_outage(self, rules: Mapping[str, Rule]) -> dict[str, Grant]:
-        await self.look()
-        held = {}
-        for scope, rule in rules.items():
-            others = [
-                Share(owner=owner, held=n, wanted=n)
-                for (other, owner), (n, _) in self.store.parts.items()
-                if other == scope and owner != self.owner
-            ]
-            held[scope] = rule(others, datetime.fromtimestamp(self.store.now, UTC))
-            self.store.parts[scope, self.owner] = held[scope].held, self.store.now + LEASE
-        return held
+SERVER = replace(UNLIMITED, messages_per_minute=60)
 
 
 @dataclass
@@ -102,35 +26,35 @@ class House:
     server: Server
     number: int
     others: OneMachine | None = None
-    store: Store = field(default_factory=Store)
+    disk: Disk = field(default_factory=Disk)
     begun: list[tuple[float, int]] = field(default_factory=list)
-    reach: list[Reach] = field(default_factory=list)
-    pacings: list[SharedPacing] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.reach = [Reach(self.store, str(number)) for number in range(self.number)]
-        self.pacings = [SharedPacing(one, self.others, wall=self.store.wall) for one in self.reach]
+        self.processes = [Process(self.disk, "shared", str(number), self.others) for number in range(self.number)]
+        self.reach = [process.reach for process in self.processes]
+        self.limiters = [process.limiter for process in self.processes]
 
     async def send(self, number: int, most: int = 100) -> int:
         for count in range(most):
-            got = await self.pacings[number].turn(self.server, JANE, "jane", within=0.001)
+            got = await self.limiters[number].permit(self.server, JANE, "jane", within=0.001)
             if got is None:
                 return count
+            await got.charge(1)
             await got.begin()
             got.end(1)
-            self.begun.append((self.store.now, number))
+            self.begun.append((self.disk.now, number))
         return most
 
     async def tidy(self, number: int) -> None:
         try:
-            await self.pacings[number].tidy()
-        except StoreError:
+            await self.limiters[number].tidy()
+        except LedgerError:
             assert not self.reach[number].is_there
 
     async def go(self, seconds: float, senders: Sequence[int], step: float = 0.5) -> None:
-        end = self.store.now + seconds
-        while self.store.now < end:
-            self.store.now += step
+        end = self.disk.now + seconds
+        while self.disk.now < end:
+            self.disk.now += step
             for number in range(self.number):
                 await self.tidy(number)
             for number in senders:
@@ -144,13 +68,13 @@ class House:
         return sum(at >= moment and number in (None, one) for at, one in self.begun)
 
     async def aclose(self) -> None:
-        for pacing in self.pacings:
-            await pacing.aclose()
+        for limiter in self.limiters:
+            await limiter.aclose()
 
 
 @pytest.fixture(autouse=True)
 def in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.delivery.shared_pacing._TROUBLE_SECONDS", 0.001)
+    monkeypatch.setattr("relay.limits.limiter._LOOK_SECONDS", 0.001)
 
 
 # The rules
@@ -189,7 +113,7 @@ async def test_who_used_its_part_goes_on_with_it_and_the_others_a_minute_later()
     await house.go(70, [0, 1])  # both tell that they are there
     for one in house.reach:
         one.is_there = False
-    lost = house.store.now
+    lost = house.disk.now
     await house.go(AWAY_SECONDS + 70, [0, 1])
     assert house.since(lost + AWAY_SECONDS) >= 30
     begun = house.since(lost + AWAY_SECONDS)
@@ -199,8 +123,8 @@ async def test_who_used_its_part_goes_on_with_it_and_the_others_a_minute_later()
     for one in house.reach:
         one.is_there = True
     await house.go(1, [])
-    minute_ago = house.store.now - MINUTE
-    counted = sum(n for (_, at), n in house.store.rows.items() if at.timestamp() >= minute_ago)
+    minute_ago = house.disk.now - MINUTE
+    counted = sum(n for (*_, at), n in house.disk.rows.items() if at >= minute_ago)
     assert counted == house.since(minute_ago), "what was sent meanwhile is written down"
     await house.go(120, [0, 1])
     assert house.most_in_a_minute() <= 60
@@ -213,7 +137,7 @@ async def test_who_was_quiet_has_its_part_a_minute_later() -> None:
     await house.go(70, [])
     for one in house.reach:
         one.is_there = False
-    lost = house.store.now
+    lost = house.disk.now
     await house.go(AWAY_SECONDS + shared_window() + 5, [0, 1])
     assert house.since(lost) > 0
     await house.go(60, [0, 1])
@@ -226,7 +150,7 @@ async def test_one_that_is_cut_off_and_the_others_stay_within_the_limit_together
     house = House(SERVER, 3)
     await house.go(70, [0, 1, 2])
     house.reach[0].is_there = False
-    lost = house.store.now
+    lost = house.disk.now
     await house.go(180, [0, 1, 2])
     assert house.since(lost + 120, 0) >= 15, "it uses its part"
     assert house.since(lost + 120, 1) >= 10, "the others have theirs"
@@ -240,7 +164,7 @@ async def test_after_its_lease_a_part_is_used_no_more() -> None:
     house = House(SERVER, 2)
     await house.go(70, [0, 1])
     house.reach[0].is_there = False
-    lost = house.store.now
+    lost = house.disk.now
     await house.go(LEASE + 10, [0], step=2.0)
     assert house.since(lost + 0.9 * LEASE + 1, 0) == 0
     await house.aclose()
@@ -271,7 +195,7 @@ async def test_who_is_alone_goes_on_at_once_with_all() -> None:
     house = House(SERVER, 1, others=OneMachine())
     await house.go(70, [0])
     house.reach[0].is_there = False
-    lost = house.store.now
+    lost = house.disk.now
     await house.go(90, [0])
     assert house.since(lost, 0) >= 75
     house.reach[0].is_there = True
@@ -280,37 +204,37 @@ async def test_who_is_alone_goes_on_at_once_with_all() -> None:
     await house.aclose()
 
 
-async def test_the_days_recipients_go_on_as_far_as_the_purse() -> None:
+async def test_the_days_recipients_go_on_as_far_as_what_was_taken_ahead() -> None:
     house = House(replace(SERVER, messages_per_minute=0, recipients_per_day=1000), 1)
     assert await house.send(0, 3) == 3
     house.reach[0].is_there = False
-    house.store.now += 60
+    house.disk.now += 60
     await house.tidy(0)
     assert await house.send(0, 7) == 7
-    with pytest.raises(StoreError):
+    with pytest.raises(LedgerError):
         await house.send(0, 1)
     house.reach[0].is_there = True
     assert await house.send(0, 1) == 1
     await house.aclose()
-    assert sum(house.store.rows.values()) == 11
+    assert sum(house.disk.rows.values()) == 11 + 3, "what a failed write was to give back is not given back"
 
 
-async def test_a_turn_that_was_not_used_while_the_store_was_away_is_the_next_ones() -> None:
+async def test_a_permit_that_was_not_used_while_the_store_was_away_is_the_next_ones() -> None:
     house = House(replace(SERVER, messages_per_minute=1), 1)
     await house.go(2, [0])
     await house.go(70, [])
     house.reach[0].is_there = False
     await house.go(AWAY_SECONDS + shared_window() + 1, [])
-    pacing = house.pacings[0]
-    unused = await pacing.turn(house.server, JANE, "jane", within=0.001)
+    limiter = house.limiters[0]
+    unused = await limiter.permit(house.server, JANE, "jane", within=0.001)
     if unused is None:  # the part of who was quiet counts from the first question on
         await house.go(shared_window() + 1, [])
-        unused = await pacing.turn(house.server, JANE, "jane", within=0.001)
+        unused = await limiter.permit(house.server, JANE, "jane", within=0.001)
     assert unused is not None
-    assert await pacing.turn(house.server, JANE, "jane", within=0.001) is None
+    assert await limiter.permit(house.server, JANE, "jane", within=0.001) is None
     unused.end()
     async with asyncio.timeout(10):
-        again = await pacing.turn(house.server, JANE, "jane", within=1.0)
+        again = await limiter.permit(house.server, JANE, "jane", within=1.0)
     assert again is not None
     await again.begin()
     again.end(1)
