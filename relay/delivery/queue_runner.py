@@ -153,7 +153,7 @@ class QueueRunner:
             self._look_for_late(account, profiles)
             if account in self._workers:
                 self._workers[account].take_more(profiles)
-            elif self._may_go_on(account) and (self._lead.is_ours or self._accounts.hold_of(account) is None):
+            elif self._may_begin(account):
                 self._begin(account, profiles)
 
     async def _follow_clock(self, began: float) -> None:
@@ -255,10 +255,14 @@ class QueueRunner:
                 accounts.setdefault(self._account_of(profile), []).append(profile)
         return accounts
 
+    def _may_begin(self, account: Account) -> bool:
+        is_held = not self._lead.is_ours and self._accounts.hold_of(account) is not None
+        return self._may_go_on(account) and not is_held and not self._is_spent(account)
+
     def _may_go_on(self, account: Account) -> bool:
         is_slow = self._accounts.slowness_of(account, self._now()) is not None
         is_ending = self._is_stopping or self._is_resting
-        return not is_ending and not is_slow and not self._is_spent(account)
+        return not is_ending and not is_slow
 
     def _is_spent(self, account: Account) -> bool:
         """Whether an account may send to nobody until some of its day's budget is free again."""

@@ -126,6 +126,19 @@ async def test_a_login_that_is_refused_holds_all_parts(delivery: DeliveryKit) ->
     assert {one.state for one in (await message_of(delivery, id_)).recipients} == {"held"}
 
 
+async def test_the_last_recipient_of_the_day_is_sent_from_the_queue(delivery: DeliveryKit) -> None:
+    """The permit of a message has it already: nobody may ask then whether there is one left."""
+    limited(delivery, recipients_per_day=2)
+    ids = [await stored(delivery) for _ in range(3)]
+    async with dispatching(delivery) as runner:
+        runner.wake()
+        async with asyncio.timeout(10):
+            while len(upstream_of(delivery).transfers) < 2:  # noqa: ASYNC110  the upstream knows no event
+                await asyncio.sleep(0.01)
+    states = sorted([await state_of(delivery, id_) for id_ in ids])
+    assert states == ["delivered", "delivered", "queued"]
+
+
 async def test_what_the_day_has_no_room_for_any_more_is_left_where_it_waits(
     delivery: DeliveryKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
