@@ -32,8 +32,8 @@ from relay.cli import (
     transfers,
     webhook,
 )
+from relay.cli.invocation import Invocation, WrongUsage
 from relay.cli.output import EXIT_REFUSED, abandon_stdout, bear_all_letters, failed, print_failure
-from relay.cli.session import Session, WrongUsage
 from relay.cli.shared import command
 from relay.cli.startup import COMPLETING, config_first, config_of
 
@@ -121,7 +121,7 @@ def root(
     ] = False,
 ) -> None:
     """Keep what all commands share."""
-    context.obj = Session(config_file)
+    context.obj = Invocation(config_file)
 
 
 # In this order the help has them.

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from relay.cli.session import WrongUsage
+from relay.cli.invocation import WrongUsage
 from relay.control.refused import Refused
 
 _TRIES = 3

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from typer import Argument, Context, Option, Typer
 
+from relay.cli.invocation import Invocation
 from relay.cli.output import count, print_json, words
-from relay.cli.session import Session
 from relay.cli.shared import AsJson, command
 from relay.control.json_values import from_json
 from relay.control.refused import Refused
@@ -38,12 +38,12 @@ def backup(
     from relay.control.backups import write_backup
     from relay.control.operation import refusals
 
-    session: Session = context.obj
-    rescued = _rescued(session)
+    invocation: Invocation = context.obj
+    rescued = _rescued(invocation)
     try:
         with refusals():
             manifest = write_backup(
-                session.settings, session.settings_file, file, with_key=not without_key, rescued=rescued
+                invocation.settings, invocation.settings_file, file, with_key=not without_key, rescued=rescued
             )
     finally:
         if rescued is not None:
@@ -54,14 +54,14 @@ def backup(
     return print(f"{file}: {words(list(manifest.files))}{key}")
 
 
-def _rescued(session: Session) -> Path | None:
+def _rescued(invocation: Invocation) -> Path | None:
     """Return a copy of the store by the running relay, where only that has its files any more; None elsewhere."""
     try:
-        if from_json(StoreState, session.client.run("store.state", {})).reason != "gone":
+        if from_json(StoreState, invocation.client.run("store.state", {})).reason != "gone":
             return None
-        return Path(from_json(StoreCopy, session.client.run("store.copy", {})).file)
+        return Path(from_json(StoreCopy, invocation.client.run("store.copy", {})).file)
     except NoRelay:
-        session.refuse_beside_service()
+        invocation.refuse_beside_service()
         return None
 
 
@@ -77,15 +77,15 @@ def restore(context: Context, file: _File, as_json: AsJson = False) -> None:
 
     log.configure("auto", "error", sys.stderr)  # what is told of an older store is no part of the answer
 
-    session: Session = context.obj
+    invocation: Invocation = context.obj
     try:
-        status = from_json(Status, session.client.status())
+        status = from_json(Status, invocation.client.status())
     except NoRelay:
-        session.refuse_beside_service()
+        invocation.refuse_beside_service()
     else:
         raise Refused(f"relay runs here, as process {status.pid}; stop it first")
     with refusals():
-        restored = restore_backup(session.settings, session.settings_file, file)
+        restored = restore_backup(invocation.settings, invocation.settings_file, file)
     if as_json:
         print_json(
             {
@@ -97,11 +97,11 @@ def restore(context: Context, file: _File, as_json: AsJson = False) -> None:
             }
         )
         return
-    print(f"restored as of {restored.manifest.created} in {session.settings.state_dir}")
+    print(f"restored as of {restored.manifest.created} in {invocation.settings.state_dir}")
     for path in restored.kept:
         print(f"  what was there before is in {path}")
     if restored.held:
-        held = session.hint("relay queue list --state held")
+        held = invocation.hint("relay queue list --state held")
         print(f"held: {count(restored.held, 'message')} that waited and may have been sent since; see {held}")
     if restored.settings_differ:
         print(f"the settings are others than in the backup; to see those: tar -xzOf {file} relay.toml", file=sys.stderr)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from typer import Context, Exit, Option, Typer
 
+from relay.cli.invocation import Invocation
 from relay.cli.output import count, fault_record, print_json, words
-from relay.cli.session import Session
 from relay.cli.shared import AsJson, command, noun
 from relay.config.faults import Fault, Faults
 
@@ -53,32 +53,32 @@ def check(
     """Name every fault of the settings and the directory. With --store: damage of what is stored."""
     from relay.config.settings import left_out
 
-    session: Session = context.obj
+    invocation: Invocation = context.obj
     if store:
-        _check_store(session, as_json=as_json)
+        _check_store(invocation, as_json=as_json)
         return
-    found = check_files(session)
+    found = check_files(invocation)
     if as_json:
         print_json({"ok": not found.faults, "faults": [fault_record(fault) for fault in found.faults]})
     else:
         for warning in found.warnings:
-            print(session.told(f"warning: {warning}"), file=sys.stderr)
+            print(invocation.told(f"warning: {warning}"), file=sys.stderr)
         for fault in found.faults:
-            print(session.told(str(fault)), file=sys.stderr)
+            print(invocation.told(str(fault)), file=sys.stderr)
         if not found.faults:
-            where = session.settings_file or "the default settings"
-            print(f"no fault in {where}{_directory(session, is_there=found.is_there)}")
-            if note := left_out(session.settings):
+            where = invocation.settings_file or "the default settings"
+            print(f"no fault in {where}{_directory(invocation, is_there=found.is_there)}")
+            if note := left_out(invocation.settings):
                 print(note)
     raise Exit(1 if found.faults else 0)
 
 
-def _check_store(session: Session, *, as_json: bool) -> None:
+def _check_store(invocation: Invocation, *, as_json: bool) -> None:
     """Say what of the store is damaged. Exit code 1 where anything is."""
     from relay.control.json_values import from_json
     from relay.control.results import StoreCheck
 
-    answer = session.run("store.check")
+    answer = invocation.run("store.check")
     found = from_json(StoreCheck, answer)
     if as_json:
         print_json(answer)
@@ -92,7 +92,7 @@ def _check_store(session: Session, *, as_json: bool) -> None:
     raise Exit(0 if found.ok else 1)
 
 
-def check_files(session: Session) -> CheckResult:
+def check_files(invocation: Invocation) -> CheckResult:
     """Return what is wrong, or not good, with all that a relay with these settings would use."""
     from relay.config.certificate import check_certificate
     from relay.config.settings import check_modes, load_settings
@@ -100,13 +100,13 @@ def check_files(session: Session) -> CheckResult:
     faults: list[Fault] = []
     settings: Settings | None
     try:
-        settings = load_settings(session.settings_file)
+        settings = load_settings(invocation.settings_file)
     except Faults as error:
         faults += error.faults
-        settings = _where_it_is(session)
+        settings = _where_it_is(invocation)
     if settings is None:
         return CheckResult(faults, [], is_there=True)
-    settings_file = str(session.settings_file or "relay.toml")
+    settings_file = str(invocation.settings_file or "relay.toml")
     found = check_directory(settings, settings_file)
     of_certificate, certificate_warnings = check_certificate(settings.tls, settings_file)
     faults += [*of_certificate, *found.faults, *check_modes(settings)]
@@ -123,15 +123,15 @@ def _unset_key(settings: "Settings", settings_file: str) -> list[Fault]:
     return [Fault(settings_file, "secrets.master_key", message)]
 
 
-def _where_it_is(session: Session) -> "Settings | None":
+def _where_it_is(invocation: Invocation) -> "Settings | None":
     """Return settings that only say where files are, read from a settings file with faults elsewhere."""
     from relay.config.schema import read_toml
     from relay.config.settings import load_settings
 
-    if session.settings_file is None:
+    if invocation.settings_file is None:
         return None
     try:
-        table = read_toml(session.settings_file)
+        table = read_toml(invocation.settings_file)
     except Faults:
         return None
     settings = replace(load_settings(None), tls=_named_files(table))
@@ -154,14 +154,14 @@ def _named_files(table: Mapping[str, Any]) -> "Tls":
     return Tls(**{key: path for key, path in found.items() if isinstance(path, str) and path.startswith("/")})
 
 
-def _directory(session: Session, *, is_there: bool) -> str:
-    name = session.settings.directory_name
+def _directory(invocation: Invocation, *, is_there: bool) -> str:
+    name = invocation.settings.directory_name
     if is_there:
         return f" and {name}"
-    if session.service_socket is not None:
+    if invocation.service_socket is not None:
         return (
             "; the directory of this machine's service was not looked at, as only root and its owner may: "
-            f"{session.hint('sudo relay check')}"
+            f"{invocation.hint('sudo relay check')}"
         )
     return f" and {name} (which is not there yet: nobody can send)"
 
@@ -255,11 +255,11 @@ def show_settings(context: Context, as_json: AsJson = False) -> None:
     """Show every setting as it is in effect, with secrets masked."""
     from relay.config.settings import shown_table
 
-    session = context.obj
-    table = shown_table(session.settings)
+    invocation = context.obj
+    table = shown_table(invocation.settings)
     if as_json:
         return print_json(table)
     from tomli_w import dumps
 
-    print(f"# {session.settings_file or 'no settings file; these are the defaults'}")
+    print(f"# {invocation.settings_file or 'no settings file; these are the defaults'}")
     return print(dumps(table), end="")

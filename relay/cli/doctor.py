@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from typer import Argument, Context, Exit, Option, Typer
 
 from relay.cli import complete
+from relay.cli.invocation import Invocation
 from relay.cli.output import count, print_json, print_record, print_table, words
-from relay.cli.session import Session
 from relay.cli.shared import AsJson, command
 from relay.control.json_values import fields_of, from_json
 from relay.control.tests.results import FindingRecord
@@ -145,7 +145,7 @@ def _place(finding: FindingRecord) -> tuple[int, str]:
     return _CHECKS.index(finding.check), finding.server or ""
 
 
-def _print(findings: Sequence[FindingRecord], session: Session, profile: str | None) -> None:
+def _print(findings: Sequence[FindingRecord], invocation: Invocation, profile: str | None) -> None:
     if not findings:
         print("there is nothing to examine yet")
         return
@@ -153,7 +153,7 @@ def _print(findings: Sequence[FindingRecord], session: Session, profile: str | N
         _print_summary(findings)
     shown = [finding for finding in findings if profile is not None or finding.level != "good"]
     for finding in shown:
-        _print_finding(finding, session, with_names=profile is None)
+        _print_finding(finding, invocation, with_names=profile is None)
     if profile is None and not shown:
         print("\neverything is good")
 
@@ -169,13 +169,13 @@ def _print_summary(findings: Sequence[FindingRecord]) -> None:
     print_table(["check", *_LEVELS], rows, empty="")
 
 
-def _print_finding(finding: FindingRecord, session: Session, *, with_names: bool) -> None:
+def _print_finding(finding: FindingRecord, invocation: Invocation, *, with_names: bool) -> None:
     level = finding.level.upper() if finding.level == "bad" else finding.level
     if with_names:
         print()
     lines = _folded(words(finding.why))
     if finding.fix:
-        lines += _advice(session.told(words(finding.fix)), words(finding.record))
+        lines += _advice(invocation.told(words(finding.fix)), words(finding.record))
     if with_names:
         lines += _folded(f"for: {_names(finding)}")
     print(f"{painted(f'{level:<4}', _COLOURS[finding.level])}  {finding.check:<11}  {lines[0]}")

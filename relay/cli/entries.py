@@ -18,8 +18,8 @@ from typer.models import CommandInfo
 
 from relay.cli import complete
 from relay.cli.ask import read_password
+from relay.cli.invocation import Invocation, WrongUsage
 from relay.cli.output import print_json, print_record, print_table, words
-from relay.cli.session import Session, WrongUsage
 from relay.cli.shared import (
     AsJson,
     Changes,
@@ -222,15 +222,15 @@ def _profile(word: str, example: str, columns: Mapping[str, str], what: str) -> 
         unchecked: Unchecked = False,
         as_json: AsJson = False,
     ) -> None:
-        session: Session = context.obj
+        invocation: Invocation = context.obj
         password = read_password(f"{word} {name}", from_stdin=True) if password_stdin else None
-        record = session.run(f"{word}.add", name=name, values=given, password=password, unchecked=unchecked)
+        record = invocation.run(f"{word}.add", name=name, values=given, password=password, unchecked=unchecked)
         if as_json:
             return print_json(record)
         server = shown_server(record)
         print(f"{word} {name} added; " + (f"it sends through {server}" if server else "there is no server yet"))
         if record["override"] and not record["password_set"]:
-            print(_next_step(session, word, record))
+            print(_next_step(invocation, word, record))
         return None
 
     add.__doc__ = f"Add {'an' if word[0] in 'aeiou' else 'a'} {word}."
@@ -246,11 +246,11 @@ def _profile(word: str, example: str, columns: Mapping[str, str], what: str) -> 
     return app
 
 
-def _next_step(session: Session, word: str, record: Mapping[str, Any]) -> str:
+def _next_step(invocation: Invocation, word: str, record: Mapping[str, Any]) -> str:
     name, server = record["name"], record["resolved_server"]
-    if server is not None and session.run("server.show", name=server)["auth"] == "oauth2":
-        return f"let it log in with: {session.hint(f'relay {word} authorize {name}')}"
-    return f"set its email password with: {session.hint(f'relay {word} password {name}')}"
+    if server is not None and invocation.run("server.show", name=server)["auth"] == "oauth2":
+        return f"let it log in with: {invocation.hint(f'relay {word} authorize {name}')}"
+    return f"set its email password with: {invocation.hint(f'relay {word} password {name}')}"
 
 
 def shown_server(record: Mapping[str, Any]) -> str:
@@ -303,14 +303,14 @@ def _register_passwords(app: Typer, word: str, example: str) -> None:
             _set_email_password(context.obj, word, name, from_stdin=password_stdin, unchecked=unchecked)
 
 
-def _set_email_password(session: Session, word: str, name: str, *, from_stdin: bool, unchecked: bool) -> None:
-    record = session.run(f"{word}.show", name=name)
+def _set_email_password(invocation: Invocation, word: str, name: str, *, from_stdin: bool, unchecked: bool) -> None:
+    record = invocation.run(f"{word}.show", name=name)
     value = read_password(f"{word} {name}", from_stdin=from_stdin)
-    kept = session.run(f"{word}.password", name=name, password=value, unchecked=unchecked)
+    kept = invocation.run(f"{word}.password", name=name, password=value, unchecked=unchecked)
     print(f"the email password of {word} {name} is set")
     show_login(from_json(PasswordKept, kept))
     if not record["override"]:
-        print(f"it is used once this is done: {session.hint(f'relay {word} set {name} override=true')}")
+        print(f"it is used once this is done: {invocation.hint(f'relay {word} set {name} override=true')}")
 
 
 def _register_test(app: Typer, word: str, example: str) -> None:

@@ -14,8 +14,8 @@ from typer import Context, Exit, Option, Typer
 
 from relay.cli import complete
 from relay.cli.ask import ask, ask_yes, is_person, read_password
+from relay.cli.invocation import Invocation, WrongUsage
 from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values, preset_of
-from relay.cli.session import Session, WrongUsage
 from relay.cli.shared import PasswordStdin, command, show_test
 from relay.control.refused import Refused
 from relay.system.files import create_private
@@ -189,8 +189,8 @@ def init(
 
     They are relay.toml and directory.toml. Nothing is overwritten. On a terminal it asks for what is not given.
     """
-    session = _session(context.obj)
-    _check_new(session)
+    invocation = _invocation(context.obj)
+    _check_new(invocation)
     first = FirstEntries(
         server=server,
         host="",
@@ -206,43 +206,43 @@ def init(
         override=override,
     )
     _take_host(first, host)
-    _fill_in(first, needs_account=_needs_account(session), password_stdin=password_stdin)
-    with _written(session):
-        _fill(session, first)
+    _fill_in(first, needs_account=_needs_account(invocation), password_stdin=password_stdin)
+    with _written(invocation):
+        _fill(invocation, first)
     if not no_test and (first.password or first.login == "none"):
-        _try_out(session, first, context.obj.hint)
+        _try_out(invocation, first, context.obj.hint)
     print(f"ready; start it with: {context.obj.hint('relay serve')}")
 
 
-def _session(session: Session) -> Session:
-    """Return the session with the settings file that is there, or else the one that will be written."""
-    if session.settings_file is not None:
-        return session
+def _invocation(invocation: Invocation) -> Invocation:
+    """Return the invocation with the settings file that is there, or else the one that will be written."""
+    if invocation.settings_file is not None:
+        return invocation
     system = os.geteuid() == 0
-    return Session(_SYSTEM_SETTINGS if system else Path.home() / ".config/relay/relay.toml")
+    return Invocation(_SYSTEM_SETTINGS if system else Path.home() / ".config/relay/relay.toml")
 
 
-def _check_new(session: Session) -> None:
+def _check_new(invocation: Invocation) -> None:
     """Refuse where there is a directory already."""
-    settings = _settings_to_be(session)
-    is_there = session.run("server.list") if settings.is_directory_stored else settings.directory_path.exists()
+    settings = _settings_to_be(invocation)
+    is_there = invocation.run("server.list") if settings.is_directory_stored else settings.directory_path.exists()
     if is_there:
-        way = session.hint("relay server add")
+        way = invocation.hint("relay server add")
         raise Refused(f"{settings.directory_name} is there already, and nothing is overwritten; go on with: {way}")
 
 
-def _settings_to_be(session: Session) -> "Settings":
+def _settings_to_be(invocation: Invocation) -> "Settings":
     """Return the settings that count when the files are written."""
     from relay.config.settings import load_settings
 
-    file = session.settings_file
+    file = invocation.settings_file
     assert file is not None
-    return session.settings if file.exists() else load_settings(None)
+    return invocation.settings if file.exists() else load_settings(None)
 
 
-def _needs_account(session: Session) -> bool:
+def _needs_account(invocation: Invocation) -> bool:
     """Whether the settings send mail by the server's own account, whatever the first profile does."""
-    return _settings_to_be(session).policy.unknown_sender == "default"
+    return _settings_to_be(invocation).policy.unknown_sender == "default"
 
 
 def _take_host(first: FirstEntries, host: str) -> None:
@@ -379,18 +379,18 @@ def _address_fault(text: str) -> str:
 
 
 @contextmanager
-def _written(session: Session) -> Iterator[None]:
+def _written(invocation: Invocation) -> Iterator[None]:
     """Write the files that are missing, each with all its keys as comments; they go again if the rest fails."""
-    file = session.settings_file
+    file = invocation.settings_file
     assert file is not None
     made: list[Path] = []
     try:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             _create(file, "relay.toml", made)
-        session.settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not session.settings.is_directory_stored:
-            _create(session.settings.directory_path, "directory.toml", made)
+        invocation.settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not invocation.settings.is_directory_stored:
+            _create(invocation.settings.directory_path, "directory.toml", made)
         yield
     except BaseException:
         for path in made:
@@ -413,21 +413,21 @@ def _create(path: Path, sample: str, made: list[Path]) -> None:
         new.write(content)
 
 
-def _fill(session: Session, first: FirstEntries) -> None:
+def _fill(invocation: Invocation, first: FirstEntries) -> None:
     password = first.password or None
     own = first.override
     server = {"name": first.server, "values": first.server_values(), "provider": first.provider or None}
     # The test of the first profile, once both are there, tries the password step by step.
-    session.run("server.add", password=None if own else password, unchecked=True, **server)
+    invocation.run("server.add", password=None if own else password, unchecked=True, **server)
     profile = {"name": first.profile, "values": first.profile_values()}
-    session.run(f"{first.kind}.add", password=password if own else None, unchecked=True, **profile)
+    invocation.run(f"{first.kind}.add", password=password if own else None, unchecked=True, **profile)
 
 
-def _try_out(session: Session, first: FirstEntries, hint: Callable[[str], str]) -> None:
+def _try_out(invocation: Invocation, first: FirstEntries, hint: Callable[[str], str]) -> None:
     """Log in at the server as the first profile does. Where that fails, say how to go on, and end with 1."""
     test = f"{first.kind}.test"
     try:
-        is_good = show_test(session, test, as_json=False, name=first.profile, to=None, send=False)
+        is_good = show_test(invocation, test, as_json=False, name=first.profile, to=None, send=False)
     except Refused as error:
         is_good = False
         print(error, file=sys.stderr)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeAlias
 from typer import Argument, Context, Exit, Option
 
 from relay.cli import complete
+from relay.cli.invocation import Invocation, WrongUsage
 from relay.cli.output import (
     JsonArray,
     JsonLines,
@@ -27,7 +28,6 @@ from relay.cli.output import (
     relative,
     words,
 )
-from relay.cli.session import Session, WrongUsage
 from relay.cli.shared import AsJson, Profile, StateWord, command, noun
 from relay.config.units import parse_duration
 from relay.control.json_values import from_json
@@ -51,13 +51,13 @@ _MESSAGE_COLUMNS = ("id", "created", "state", "sender", "to")
 _OPEN_WIDTHS = (12, len("12 min ago"), len("delivered"))
 
 
-def _show(session: Session, operation: str, id_: str, *, as_json: bool) -> None:
+def _show(invocation: Invocation, operation: str, id_: str, *, as_json: bool) -> None:
     """Print one message that an operation tells of."""
-    answer = session.run(operation, id=id_)
+    answer = invocation.run(operation, id=id_)
     if as_json:
         return print_json(answer)
     record = from_json(JourneyRecord, answer)
-    return print_journey(replace(record, reason=session.told(record.reason)))
+    return print_journey(replace(record, reason=invocation.told(record.reason)))
 
 
 def print_journey(record: JourneyRecord) -> None:
@@ -172,10 +172,10 @@ Id: TypeAlias = Annotated[
 @command(queue_app, "list", "relay queue list --profile support --state held")
 def list_queue(context: Context, profile: Profile = None, state: StateWord = None, as_json: AsJson = False) -> None:
     """List the messages that wait, the oldest first, and why."""
-    session: Session = context.obj
+    invocation: Invocation = context.obj
     if as_json:
         array = JsonArray()
-        session.stream("queue.list", array.add, profile=profile, state=state)
+        invocation.stream("queue.list", array.add, profile=profile, state=state)
         return array.close()
     now = datetime.now(UTC)
     chosen = profile is not None or state is not None
@@ -183,9 +183,9 @@ def list_queue(context: Context, profile: Profile = None, state: StateWord = Non
 
     def add(answer: Any) -> None:
         record = from_json(QueueRecord, answer)
-        table.add(_queue_row(record, now), session.told(words(record.reason)))
+        table.add(_queue_row(record, now), invocation.told(words(record.reason)))
 
-    session.stream("queue.list", add, profile=profile, state=state)
+    invocation.stream("queue.list", add, profile=profile, state=state)
     return table.close()
 
 
@@ -250,9 +250,9 @@ def export(context: Context, id_: Id) -> None:
     out.flush()
 
 
-def _do(session: Session, verb: str, id_: str) -> str:
+def _do(invocation: Invocation, verb: str, id_: str) -> str:
     """Do something with a message, and return its whole id."""
-    return from_json(MessageDone, session.run(f"queue.{verb}", id=id_)).id
+    return from_json(MessageDone, invocation.run(f"queue.{verb}", id=id_)).id
 
 
 def _queue_row(record: QueueRecord, now: datetime) -> list[str]:
@@ -335,11 +335,11 @@ def show_message(context: Context, id_: Id, as_json: AsJson = False) -> None:
     _show(context.obj, "messages.show", id_, as_json=as_json)
 
 
-def _follow(session: Session, chosen: Mapping[str, Any], *, as_json: bool) -> None:
+def _follow(invocation: Invocation, chosen: Mapping[str, Any], *, as_json: bool) -> None:
     """Print messages as they come and whenever one is in another state, until Ctrl-C; those of `since` first."""
     printed: JsonLines | _MessageTable = JsonLines() if as_json else _MessageTable(empty="", is_open=True)
     with suppress(KeyboardInterrupt):
-        session.watch("messages.follow", _Followed(printed).take, **chosen)
+        invocation.watch("messages.follow", _Followed(printed).take, **chosen)
 
 
 class _Followed:

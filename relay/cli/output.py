@@ -273,9 +273,9 @@ def _span(seconds: float) -> str:
 def failed(error: Exception, config: Path | None, *, as_json: bool) -> int:
     """Say why a command line failed, and return the exit code; `config` is what its `--config` says."""
     if isinstance(error, Refused | Faults):
-        from relay.cli.session import Session
+        from relay.cli.invocation import Invocation
 
-        sentence = Session(config).told(str(error))
+        sentence = Invocation(config).told(str(error))
     elif isinstance(error, OSError):
         sentence = _system_sentence(error)
     else:

@@ -9,9 +9,9 @@ from typer import Context, Exit, Option
 from relay.cli import complete
 from relay.cli.ask import ask_yes, is_person, read_password
 from relay.cli.entries import register_add, register_reading
+from relay.cli.invocation import Invocation, WrongUsage
 from relay.cli.output import count, print_json
 from relay.cli.provider import ClientId, Provider, Tenant, ask_for_app, needs_app, oauth_values, preset_of
-from relay.cli.session import Session, WrongUsage
 from relay.cli.shared import (
     AsJson,
     Changes,
@@ -227,22 +227,22 @@ def try_out(
 register_authorize(app, "server", "acmejets")
 
 
-def _make_ready(session: Session, name: str, username: str) -> None:
+def _make_ready(invocation: Invocation, name: str, username: str) -> None:
     """Take the secret of a new server's app, and look whether it lets us in; nothing is sent."""
     if not ask_yes("Does the app have a client secret (no: a certificate)", default=True):
-        way = session.hint(f"relay server set {name} oauth.key_file=PATH")
+        way = invocation.hint(f"relay server set {name} oauth.key_file=PATH")
         return print(f"name the file with its certificate and private key: {way}")
     secret = read_password(f"the app of server {name} (its client secret)", from_stdin=False)
-    session.run("server.client_secret", name=name, secret=secret)
-    is_good = show_test(session, "server.test", as_json=False, name=name, to=username, send=False)
+    invocation.run("server.client_secret", name=name, secret=secret)
+    is_good = show_test(invocation, "server.test", as_json=False, name=name, to=username, send=False)
     raise Exit(0 if is_good else 1)
 
 
-def _print_entered_anew(session: Session, name: str) -> None:
+def _print_entered_anew(invocation: Invocation, name: str) -> None:
     """Say whose password is for another server or host than it would go to now."""
-    found = session.run("server.entered_anew", name=name)
+    found = invocation.run("server.entered_anew", name=name)
     if found["server"]:
-        print(f"its password was set for another host; set it anew: {session.hint(f'relay server password {name}')}")
+        print(f"its password was set for another host; set it anew: {invocation.hint(f'relay server password {name}')}")
     if found["profiles"]:
         print(f"passwords that were set for another server or host must be set anew: {_some(found['profiles'])}")
 
@@ -259,10 +259,10 @@ def _print_followers(name: str, known: dict[str, Any], verb: str) -> None:
         print(f"{whose} at {known['before']}: {_some(stay)}")
 
 
-def _say_entered_anew(session: Session, name: str, **change: Any) -> None:
+def _say_entered_anew(invocation: Invocation, name: str, **change: Any) -> None:
     """Say before a change whose passwords would count no more at a server, and ask whether to go on."""
-    before = session.run("server.entered_anew", name=name)
-    after = session.run("server.entered_anew", name=name, **change)
+    before = invocation.run("server.entered_anew", name=name)
+    after = invocation.run("server.entered_anew", name=name, **change)
     lost = ["the server's own account"] if after["server"] and not before["server"] else []
     lost += [one for one in after["profiles"] if one not in before["profiles"]]
     if lost:

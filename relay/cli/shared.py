@@ -9,8 +9,8 @@ from typer.core import TyperCommand
 
 from relay.cli import complete
 from relay.cli.ask import ask, is_person, read_password
+from relay.cli.invocation import Invocation
 from relay.cli.output import print_json, words
-from relay.cli.session import Session
 from relay.control.json_values import from_json
 from relay.control.refused import Refused
 from relay.control.tests.results import LoginState, PasswordKept, StepRecord
@@ -71,11 +71,11 @@ def _epilog(example: str) -> str:
     return f"\b\nExample:\n  {example}"  # after a backspace nothing is wrapped
 
 
-def set_incoming_password(session: Session, kind: str, name: str, *, from_stdin: bool) -> None:
+def set_incoming_password(invocation: Invocation, kind: str, name: str, *, from_stdin: bool) -> None:
     """Ask for the password of somebody's mailbox, where mail arrives, and set it. `kind` is the noun."""
-    session.run(f"{kind}.show", name=name)  # a name that is nobody's is refused before anything is asked
+    invocation.run(f"{kind}.show", name=name)  # a name that is nobody's is refused before anything is asked
     password = read_password(f"the mailbox of {kind} {name}", from_stdin=from_stdin)
-    session.run(f"{kind}.incoming", name=name, password=password)
+    invocation.run(f"{kind}.incoming", name=name, password=password)
     print(f"the password of the mailbox of {kind} {name} is set")
 
 
@@ -88,11 +88,11 @@ def show_login(kept: PasswordKept) -> None:
         print(f"not tested: {words(login.detail)}", file=sys.stderr)
 
 
-def set_login_password(session: Session, kind: str, name: str, operation: str, *, from_stdin: bool) -> None:
+def set_login_password(invocation: Invocation, kind: str, name: str, operation: str, *, from_stdin: bool) -> None:
     """Ask for the password with which somebody logs in at Relay, and set it by an operation. `kind` is the noun."""
-    session.run(f"{kind}.show", name=name)  # a name that is nobody's is refused before anything is asked
+    invocation.run(f"{kind}.show", name=name)  # a name that is nobody's is refused before anything is asked
     password = read_password(f"the login of {kind} {name}", from_stdin=from_stdin)
-    session.run(operation, name=name, password=password)
+    invocation.run(operation, name=name, password=password)
     print(f"the login password of {kind} {name} is set")
 
 
@@ -101,7 +101,7 @@ def separated(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def show_test(session: Session, operation: str, *, as_json: bool, **params: Any) -> bool:
+def show_test(invocation: Invocation, operation: str, *, as_json: bool, **params: Any) -> bool:
     """Run a test, show its steps, and return whether all of them went well."""
     answers: list[Any] = []
     steps: list[StepRecord] = []
@@ -112,12 +112,12 @@ def show_test(session: Session, operation: str, *, as_json: bool, **params: Any)
         steps.append(step)
         progress.tell(f"{step.step} is done, waiting for what comes next")
         if not as_json:
-            detail = session.told(words(step.detail))
+            detail = invocation.told(words(step.detail))
             how = painted("ok    ", "green") if step.ok else painted("FAILED", "red")
             progress.print(f"{how}  {step.step:<7}  {detail}".rstrip())
 
     with Progress("waiting for the first step") as progress:
-        session.stream(operation, tell, **params)
+        invocation.stream(operation, tell, **params)
     is_good = bool(steps) and all(step.ok for step in steps)
     if as_json:
         print_json({"ok": is_good, "steps": answers})
@@ -141,7 +141,7 @@ def register_authorize(app: Typer, noun: str, example: str) -> None:
             raise Exit(1) from None
 
 
-def _authorize(session: Session, noun: str, name: str, *, from_stdin: bool) -> None:
+def _authorize(invocation: Invocation, noun: str, name: str, *, from_stdin: bool) -> None:
     items: list[dict[str, Any]] = []
 
     def tell(item: dict[str, Any]) -> None:
@@ -149,11 +149,11 @@ def _authorize(session: Session, noun: str, name: str, *, from_stdin: bool) -> N
         if item["step"] == "visit":
             _show_visit(item)
 
-    session.stream(f"{noun}.authorize", tell, name=name)
+    invocation.stream(f"{noun}.authorize", tell, name=name)
     last = items[-1]
     if last["step"] == "visit":
         redirect = _redirect(from_stdin=from_stdin)
-        last = session.run(
+        last = invocation.run(
             f"{noun}.authorized", name=name, redirect=redirect, state=last["state"], verifier=last["verifier"]
         )
     print(f"{words(last['account'])} is authorized; its token is renewed by itself")

@@ -8,8 +8,8 @@ from typing import Annotated
 from typer import Argument, Context, Exit, Option, Typer
 
 from relay.cli import complete
+from relay.cli.invocation import Invocation
 from relay.cli.output import TableRows, count, moment, print_json, print_record, relative, words
-from relay.cli.session import Session
 from relay.cli.shared import AsJson, command, noun
 from relay.control.json_values import as_json as as_json_of
 from relay.control.json_values import from_json, list_from_json
@@ -194,9 +194,9 @@ def status(context: Context, as_json: AsJson = False) -> None:
         raise Exit(1)
 
 
-def _print(found: Status, session: Session) -> None:
+def _print(found: Status, invocation: Invocation) -> None:
     if not found.running:
-        print(f"no relay is running; start it with: {session.hint('relay serve')}")
+        print(f"no relay is running; start it with: {invocation.hint('relay serve')}")
         return
     several = {"workers": f"{len(found.workers)} processes"} if len(found.workers) > 1 else {}
     print_record(
@@ -213,8 +213,8 @@ def _print(found: Status, session: Session) -> None:
         print(
             f"  the log lacks {count(found.log.dropped, 'line')}: stderr could not be written to, or its reader hangs"
         )
-    _print_held(found.accounts_held, session)
-    _print_tokens(found.oauth, session)
+    _print_held(found.accounts_held, invocation)
+    _print_tokens(found.oauth, invocation)
     for mailbox in found.mailboxes:
         if mailbox.reason:
             print(f"  returned mail is not looked for: {words(mailbox.reason)}")
@@ -247,26 +247,26 @@ def _queue(found: Status) -> str:
     return f"{counts}; the oldest came {relative(moment(found.oldest), datetime.now(UTC))}"
 
 
-def _print_held(accounts: Sequence[HeldAccount], session: Session) -> None:
+def _print_held(accounts: Sequence[HeldAccount], invocation: Invocation) -> None:
     for account in accounts[:_MOST_SHOWN]:
         print(f"  {account_words(account)}, {relative(moment(account.held_since), datetime.now(UTC))}:")
         print(f"    {words(account.reason)}")
     if len(accounts) > _MOST_SHOWN:
-        print(f"  and {len(accounts) - _MOST_SHOWN} more: {session.hint('relay account list')}")
+        print(f"  and {len(accounts) - _MOST_SHOWN} more: {invocation.hint('relay account list')}")
 
 
-def _print_tokens(tokens: Sequence[TokenState], session: Session) -> None:
+def _print_tokens(tokens: Sequence[TokenState], invocation: Invocation) -> None:
     """Say how the tokens of accounts that log in by OAuth are, those in trouble first."""
     now = datetime.now(UTC)
     for token in sorted(tokens, key=lambda one: one.state == "ok")[:_MOST_SHOWN]:
         print(f"  {words(token.account)}: {token_words(token, now)}")
     if len(tokens) > _MOST_SHOWN:
-        print(f"  and {len(tokens) - _MOST_SHOWN} more: {session.hint('relay account list')}")
+        print(f"  and {len(tokens) - _MOST_SHOWN} more: {invocation.hint('relay account list')}")
 
 
-def _directory(session: Session) -> DirectoryState:
+def _directory(invocation: Invocation) -> DirectoryState:
     """Return what a relay would say about the directory if it ran."""
     from relay.cli.check import check_directory
 
-    faults = check_directory(session.settings, session.settings_name).faults
+    faults = check_directory(invocation.settings, invocation.settings_name).faults
     return DirectoryState(ok=not faults, faults=records_of(faults))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Context, Exit, Option
 
 from relay.cli.ask import ask_yes, is_person
+from relay.cli.invocation import Invocation
 from relay.cli.output import count, print_failure, print_json, print_table, words
-from relay.cli.session import Session
 from relay.cli.shared import AsJson, command, noun
 from relay.control.json_values import from_json
 from relay.control.refused import Refused
@@ -68,7 +68,7 @@ def msmtp(
 
 
 def _import_found(
-    session: Session, path: Path, find: "Callable[[Path], Found]", *, agents: bool, dry_run: bool, as_json: bool
+    invocation: Invocation, path: Path, find: "Callable[[Path], Found]", *, agents: bool, dry_run: bool, as_json: bool
 ) -> None:
     from relay.moving.found import CannotRead
 
@@ -78,17 +78,17 @@ def _import_found(
         except CannotRead as error:
             raise Refused(str(error)) from None
         params, notes = _params(found, path, kind="agent" if agents else "channel")
-        result = session.run("moving.import", **params)
+        result = invocation.run("moving.import", **params)
     result |= {"not_taken_over": notes, "suggestions": [one._asdict() for one in found.suggestions]}
     if not as_json:
         _show_entries(result)
     is_news = any(one["is_new"] for key in ("servers", "profiles") for one in result[key])
     if _is_wanted(result, is_news=is_news, dry_run=dry_run):
         with Progress("taking it over"):
-            result |= session.run("moving.import", **params, confirm=True, expected=result["version"])
+            result |= invocation.run("moving.import", **params, confirm=True, expected=result["version"])
         if not as_json:
             print(_import_outcome(result) if is_news else _NO_NEWS)
-    _end(session, result, as_json=as_json)
+    _end(invocation, result, as_json=as_json)
 
 
 def _is_wanted(plan: dict[str, Any], *, is_news: bool, dry_run: bool) -> bool:
@@ -100,7 +100,7 @@ def _is_wanted(plan: dict[str, Any], *, is_news: bool, dry_run: bool) -> bool:
     return True
 
 
-def _end(session: Session, result: dict[str, Any], *, as_json: bool) -> None:
+def _end(invocation: Invocation, result: dict[str, Any], *, as_json: bool) -> None:
     """Print the result for scripts, and for people its faults. Exit code 1 where there are any."""
     if as_json:
         print_json({"ok": not result["faults"], **{key: value for key, value in result.items() if key != "version"}})
@@ -109,7 +109,7 @@ def _end(session: Session, result: dict[str, Any], *, as_json: bool) -> None:
     if not as_json:
         lines = [
             ": ".join(
-                filter(None, (one.get("place", one.get("file")), one["key"], session.told(words(one["message"]))))
+                filter(None, (one.get("place", one.get("file")), one["key"], invocation.told(words(one["message"]))))
             )
             for one in result["faults"]
         ]
@@ -238,21 +238,21 @@ def import_directory(
     It shows what it adds, changes and removes, and asks first on a terminal. Passwords stay in the vault as they are.
     The relay goes by it where relay.toml says directory = "database".
     """
-    session: Session = context.obj
-    path = file or session.settings.directory_path
+    invocation: Invocation = context.obj
+    path = file or invocation.settings.directory_path
     params = {"name": "stdin" if str(path) == "-" else str(path), "text": _read(path)}
     with Progress("reading"):
-        answer = session.run("directory.import", **params)
+        answer = invocation.run("directory.import", **params)
     found = from_json(DirectoryImport, answer)
     if not as_json:
         _show_changes(found)
     is_news = bool(found.adds or found.changes or found.removes)
     if _is_wanted(answer, is_news=is_news, dry_run=dry_run):
         with Progress("taking it over"):
-            answer = session.run("directory.import", **params, confirm=True, expected=found.version)
+            answer = invocation.run("directory.import", **params, confirm=True, expected=found.version)
         if not as_json:
-            print(session.told(_directory_outcome(from_json(DirectoryImport, answer), is_news=is_news)))
-    _end(session, answer, as_json=as_json)
+            print(invocation.told(_directory_outcome(from_json(DirectoryImport, answer), is_news=is_news)))
+    _end(invocation, answer, as_json=as_json)
 
 
 @command(directory_app, "export", "relay directory export directory.toml")

@@ -1,7 +1,7 @@
 """What operations say, as pages say it: sentences and refusals, and the words of states, meanings, phases and reports.
 
 The sentences of the operations are the same for everybody, and often end with the command that does what they advise,
-behind a colon or "see" (`relay.cli.session.Session.told` counts on that, too). A page has a form or a button for it.
+behind a colon or "see" (`relay.cli.invocation` counts on that, too). A page has a form or a button for it.
 """
 
 import re

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli import session
+from relay.cli import invocation
 from tests.unit.cli.cli_kit import CommandLine
 
 ROOT = Path(__file__).parents[3]
@@ -43,8 +43,8 @@ def control_socket(relay: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Itera
     folder = relay.folder / "run"
     folder.mkdir()
     monkeypatch.chdir(relay.folder)
-    monkeypatch.setattr(session, "SYSTEM_RUNTIME", folder)
-    monkeypatch.setattr(session, "SYSTEM_SETTINGS", relay.settings_file)
+    monkeypatch.setattr(invocation, "SYSTEM_RUNTIME", folder)
+    monkeypatch.setattr(invocation, "SYSTEM_SETTINGS", relay.settings_file)
     with socket.socket(socket.AF_UNIX) as service:
         service.bind(str(folder / "control.sock"))
         yield folder / "control.sock"
@@ -79,7 +79,7 @@ def test_check_looks_at_what_this_user_may_read(relay: CommandLine) -> None:
 @pytest.mark.usefixtures("control_socket")
 def test_a_relay_of_the_own_is_meant_where_there_is_one(relay: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
-        before.setattr(session, "SYSTEM_RUNTIME", relay.folder / "none")
+        before.setattr(invocation, "SYSTEM_RUNTIME", relay.folder / "none")
         relay.good(*SERVER)
     assert [server["name"] for server in relay.ask("server", "list")] == ["acmejets"]
     assert relay("status").out.startswith("no relay is running; start it with: relay serve")
@@ -90,7 +90,7 @@ def test_a_relay_of_the_own_is_meant_where_there_is_one(relay: CommandLine, monk
 def test_settings_of_the_own_are_meant_where_they_are_named(
     relay: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "SYSTEM_SETTINGS", Path("/etc/relay/relay.toml"))
+    monkeypatch.setattr(invocation, "SYSTEM_SETTINGS", Path("/etc/relay/relay.toml"))
     assert relay.ask("server", "list") == []
     assert relay("status").out.startswith("no relay is running")
 
@@ -107,8 +107,10 @@ def test_a_folder_that_may_not_be_looked_into_may_have_one(tmp_path: Path) -> No
     folder = tmp_path / "run"
     folder.mkdir(mode=0o700)
     script = (
-        "import sys; from pathlib import Path; from relay.config import machine; from relay.cli import app, session; "
-        f"session.SYSTEM_RUNTIME = Path({str(folder)!r}); machine.SYSTEM_SETTINGS = Path('/nonexistent/relay.toml'); "
+        "import sys; from pathlib import Path; from relay.config import machine; "
+        "from relay.cli import app, invocation; "
+        f"invocation.SYSTEM_RUNTIME = Path({str(folder)!r}); "
+        "machine.SYSTEM_SETTINGS = Path('/nonexistent/relay.toml'); "
         "sys.exit(app.run(sys.argv[1:]))"
     )
     env = {name: value for name, value in os.environ.items() if name != "RELAY_CONFIG"} | {"HOME": "/nonexistent"}

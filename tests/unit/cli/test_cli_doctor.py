@@ -7,7 +7,7 @@ import pytest
 
 from relay.cli import doctor
 from relay.cli.doctor import by_profile, grouped
-from relay.cli.session import Session
+from relay.cli.invocation import Invocation
 from relay.control.tests.results import FindingRecord
 from tests.unit.cli.cli_kit import CommandLine
 
@@ -52,7 +52,7 @@ def test_in_json_each_profile_has_its_own_findings() -> None:
 
 
 def printed(capsys: pytest.CaptureFixture[str], found: list[FindingRecord], profile: str | None = None) -> list[str]:
-    doctor._print(grouped(found), Session(), profile)
+    doctor._print(grouped(found), Invocation(), profile)
     return capsys.readouterr().out.splitlines()
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from relay.cli.invocation import WrongUsage
 from relay.cli.messages import parse_since
 from relay.cli.output import absolute, relative
-from relay.cli.session import WrongUsage
 
 NOW = datetime(2025, 11, 24, 9, 5, 7, tzinfo=UTC)
 

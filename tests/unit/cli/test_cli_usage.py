@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from relay import __version__
 from relay.cli.app import app, run
-from relay.cli.session import Session
+from relay.cli.invocation import Invocation
 from relay.cli.startup import config_first
 from relay.config.settings import Settings
 from relay.directory.reader_process import ReaderProcess
@@ -196,8 +196,8 @@ def test_serve_and_demo_hand_over_and_end_with_the_exit_code(
     ],
 )
 def test_a_command_to_go_on_with_names_the_same_settings(sentence: str, told: str) -> None:
-    assert Session(Path("F")).told(sentence) == told
-    assert Session(None).told(sentence) == sentence
+    assert Invocation(Path("F")).told(sentence) == told
+    assert Invocation(None).told(sentence) == sentence
 
 
 @pytest.mark.parametrize("where", [["--config", "F"], ["--config=F"], ["--config", "other", "--config=F"]])

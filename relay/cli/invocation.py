@@ -31,7 +31,7 @@ class WrongUsage(Exception):
 
 
 @dataclass
-class Session:
+class Invocation:
     """One run of the command line. `config` is what `--config` says."""
 
     config: Path | None = None
