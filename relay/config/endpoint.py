@@ -11,7 +11,7 @@ LONGEST_SOCKET_PATH = 107
 
 # Octets (RFC 1035 section 2.3.4, as text).
 _LONGEST_NAME, _LONGEST_LABEL = 253, 63
-# "_" is no host name letter, but machines with it exist.
+# "_" is not a host name letter, but machines with it exist.
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 
@@ -60,7 +60,7 @@ def parse_endpoint(text: str) -> Endpoint:
         return InheritedSocket(rest)
     host, _, port = text.rpartition(":")
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError(f"{text!r} is no address; write host:port, [v6]:port or unix:/path")
+        raise ValueError(f"{text!r} is not an address; write host:port, [v6]:port or unix:/path")
     return TcpAddress(_bare_host(host, text), int(port))
 
 
@@ -78,7 +78,7 @@ def _bare_host(host: str, text: str) -> str:
         except ValueError:
             raise ValueError(f"{host!r} is no IPv6 address") from None
     if ":" in host:
-        raise ValueError(f"{text!r} is no address; write an IPv6 address in brackets, such as [::1]:2525")
+        raise ValueError(f"{text!r} is not an address; write an IPv6 address in brackets, such as [::1]:2525")
     if not is_host_name(host):
         raise ValueError(f"{text!r} names no host; write host:port, such as 127.0.0.1:2525")
     return host

@@ -24,7 +24,9 @@ def _hook_url(text: str) -> str:
     except ValueError:
         is_good = False
     if not is_good or parts.fragment or parts.username is not None or not text.isascii() or " " in text:
-        raise ValueError("this is no address of a webhook; write https://HOST/PATH without a name or password in it")
+        raise ValueError(
+            "this is not an address of a webhook; write https://HOST/PATH without a name or password in it"
+        )
     return text
 
 

@@ -216,7 +216,7 @@ class Log:
         "How it is written: auto (console on a terminal, else json), console or json.",
     ] = "auto"
     level: Annotated[
-        Literal["debug", "info", "warning", "error"], "How much is told: debug, info, warning or error."
+        Literal["debug", "info", "warning", "error"], "How much is logged: debug, info, warning or error."
     ] = "info"
     keep_messages: Annotated[Duration, "How long the message history is kept."] = 90 * _DAY
 
@@ -376,7 +376,7 @@ def without_password(url: str) -> str:
 
 
 def check_modes(settings: Settings) -> tuple[Fault, ...]:
-    """Return a fault, with the command that mends it, for each file of secrets that others may open."""
+    """Return a fault, with the command that corrects it, for each file of secrets that others may open."""
     database = settings.database_path
     files = sorted(database.parent.glob(f"{database.name}*")) if database else []
     paths = [settings.state_dir, settings.master_key_path, *files]

@@ -36,12 +36,12 @@ def _name_server(text: str) -> str:
             return text
     except ValueError:
         pass
-    raise ValueError(f"{text!r} is no name server; write its address and port, such as 127.0.0.1:53")
+    raise ValueError(f"{text!r} is not a name server; write its address and port, such as 127.0.0.1:53")
 
 
 def _web_address(text: str) -> str:
     if text and not isinstance(parse_endpoint(text), TcpAddress):
-        raise ValueError(f"{text!r} is no address for the pages; write host:port, such as 127.0.0.1:8025")
+        raise ValueError(f"{text!r} is not an address for the pages; write host:port, such as 127.0.0.1:8025")
     return text
 
 
@@ -52,13 +52,13 @@ def _public_url(text: str) -> str:
     except ValueError:
         is_good = False
     if not is_good or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
-        raise ValueError(f"{text!r} is no address of pages; write https://HOST and nothing behind it")
+        raise ValueError(f"{text!r} is not an address for pages; write https://HOST and nothing after it")
     return text.rstrip("/")
 
 
 def _network(value: object) -> object:
     if not isinstance(value, str):
-        raise ValueError(f'{show(value)} is no network; write it in quotes, such as "10.0.0.0/8"')
+        raise ValueError(f'{show(value)} is not a network; write it in quotes, such as "10.0.0.0/8"')
     try:
         return ipaddress.ip_network(value)
     except ValueError:
@@ -66,20 +66,20 @@ def _network(value: object) -> object:
     try:
         network = ipaddress.ip_network(value, strict=False)
     except ValueError:
-        raise ValueError(f"{value!r} is no network; write an address and its prefix, such as 10.0.0.0/8") from None
+        raise ValueError(f"{value!r} is not a network; write an address and its prefix, such as 10.0.0.0/8") from None
     raise ValueError(f"{value!r} is an address inside a network; write {network} for all of it")
 
 
 def _host_name(text: str) -> str:
     if text and not is_host_name(text):
-        raise ValueError(f"{text!r} is no host name; write letters, digits, dots and hyphens")
+        raise ValueError(f"{text!r} is not a host name; write letters, digits, dots and hyphens")
     return text
 
 
 def _node_name(text: str) -> str:
     if text and not _NODE_NAME.fullmatch(text):
         raise ValueError(
-            f"{text!r} is no name for a node; write letters, digits, dots, hyphens and underscores, 64 at most"
+            f"{text!r} is not a node name; write letters, digits, dots, hyphens and underscores, 64 at most"
         )
     return text
 

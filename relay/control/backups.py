@@ -211,7 +211,7 @@ def _opened(source: Path) -> Iterator[tarfile.TarFile]:
     except FileNotFoundError:
         raise Refused(f"there is no backup {source}") from None
     except (tarfile.TarError, KeyError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Refused(f"{source} is no backup of relay, or a damaged one ({error})") from None
+        raise Refused(f"{source} is not a backup of relay, or a damaged one ({error})") from None
 
 
 def _manifest_of(source: Path, archive: tarfile.TarFile) -> Manifest:
@@ -219,9 +219,9 @@ def _manifest_of(source: Path, archive: tarfile.TarFile) -> Manifest:
         facts = json.loads(_content(archive, _MANIFEST))
         manifest = Manifest(**{**facts, "files": tuple(facts["files"])})
     except (KeyError, TypeError, ValueError):
-        raise Refused(f"{source} is no backup of relay: it has no manifest") from None
+        raise Refused(f"{source} is not a backup of relay: it has no manifest") from None
     if _STORE not in manifest.files or not _KNOWN.issuperset(manifest.files):
-        raise Refused(f"{source} is no backup that this relay knows: it has {', '.join(manifest.files)}")
+        raise Refused(f"{source} is not a backup that this relay knows: it has {', '.join(manifest.files)}")
     return manifest
 
 

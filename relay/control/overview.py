@@ -84,7 +84,7 @@ def advice(troubled: TroubledAccount, holder: Holder | None) -> str:
             return _wait("the server asks for a slower pace", until, "nothing needs to be done")
         case _:
             then = f"then let its mail go on with: relay account release {troubled.account}"
-            return f"read the server's words, mend what they say, {then}"
+            return f"read the server's words, do what they say, {then}"
 
 
 def reach_advice(unreached: UnreachedServer) -> str:

@@ -37,7 +37,7 @@ def read_key(record: bytes) -> Key:
     try:
         tags = tag_list(record.decode("ascii"))
     except ValueError as error:
-        return Key(fault=f"it is no list of tags: {error}")
+        return Key(fault=f"it is not a list of tags: {error}")
     version, kind, services = tags.get("v", "DKIM1"), tags.get("k", "rsa"), tags.get("s", "*")
     if version != "DKIM1":
         return Key(fault=f"its version is {version!r}, not DKIM1")
@@ -139,7 +139,7 @@ def _judge(found: list[_Found], domain: str, outlet: Outlet) -> CheckResult:
 def _finding(found: _Found, domain: str, outlet: Outlet) -> Finding:
     key = found.key
     if key.fault:
-        fix = "copy the record anew from where the key was made, or make a new key there"
+        fix = "copy the record again from where the key was made, or make a new key there"
         return bad(Check.DKIM, f"receivers cannot use the DKIM key at {found.name}: {key.fault}", fix)
     if key.weakness:
         fix = "make a new key of 2048 bits there, and publish it" if key.bits < 2048 else "take t=y out of the record"

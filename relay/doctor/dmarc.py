@@ -136,19 +136,19 @@ def _wrong(texts: tuple[bytes, ...]) -> str:
         return f"there are {len(records)} DMARC records, and receivers then use none"
     if texts and not records:
         said = texts[0].decode("ascii", "replace")[:60]
-        return f"what stands there is no DMARC record, which begins with v=DMARC1: {said!r}"
+        return f"the record there is not a DMARC record, which begins with v=DMARC1: {said!r}"
     return ""
 
 
 def _tag_faults(tags: Mapping[str, str]) -> list[str]:
-    faults = [f"{name}= is no tag of DMARC and is ignored" for name in tags if name not in _TAGS]
+    faults = [f"{name}= is not a DMARC tag and is ignored" for name in tags if name not in _TAGS]
     for name, words in _WORDS.items():
         if name in tags and tags[name] not in words:
             faults.append(f"{name}={tags[name]} is none of {', '.join(words)}")
     if "p" not in tags:
         faults.append("it has no policy (p=), which stands for none")
     faults += [
-        f"{name}={tags[name]} is no address; write mailto:NAME@DOMAIN"
+        f"{name}={tags[name]} is not an address; write mailto:NAME@DOMAIN"
         for name in ("rua", "ruf")
         if name in tags and not all(uri.strip().lower().startswith("mailto:") for uri in tags[name].split(","))
     ]
@@ -231,5 +231,5 @@ def _dkim_words(outlet: Outlet, part: CheckResult) -> str:
 
 def _fix(outlet: Outlet) -> str:
     if outlet.account_domain and outlet.account_domain != outlet.domain:
-        return f"send with an account of {outlet.domain}, or mend SPF and DKIM as said above"
-    return "mend SPF or DKIM as said above, then test with: relay channel test NAME --round-trip"
+        return f"send with an account of {outlet.domain}, or correct SPF and DKIM as described above"
+    return "correct SPF or DKIM as described above, then test with: relay channel test NAME --round-trip"

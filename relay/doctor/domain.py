@@ -94,4 +94,4 @@ def _part(found: "CheckResult | Unanswered", domain: str) -> CheckResult:
 
 
 def _unknown(check: Check, unanswered: Unanswered) -> Finding:
-    return warn(check, str(unanswered), "see to it that this machine's name servers answer, and try again")
+    return warn(check, str(unanswered), "make sure that this machine's name servers answer, and try again")

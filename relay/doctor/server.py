@@ -244,7 +244,7 @@ def _broken_tls(failure: Failure) -> Finding:
     words = _words(failure)
     if "certificate" in words.lower():
         fix = next((fix for said, fix in _CERTIFICATE_ADVICE.items() if said in words), "")
-        return bad(Check.CERTIFICATE, words, fix or "let the one who runs the server mend its certificate")
+        return bad(Check.CERTIFICATE, words, fix or "ask whoever runs the server to correct its certificate")
     fix = (
         'choose the security that the port speaks ("tls" on 465, "starttls" on 587), or a server with TLS 1.2 or newer'
     )
@@ -256,7 +256,7 @@ def _certificate(server: Server, seen: Examination) -> tuple[Finding, ...]:
         return ()
     if seen.certificate is None:
         why = f"the certificate of {server.effective_host} cannot be read"
-        return (warn(Check.CERTIFICATE, why, "let the one who runs the server mend it"),)
+        return (warn(Check.CERTIFICATE, why, "ask whoever runs the server to correct it"),)
     days = seen.certificate.days_left()
     if not server.verify_tls:
         why = "nobody checks the certificate (verify_tls = false), so the password may go to anybody"

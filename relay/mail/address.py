@@ -23,7 +23,7 @@ _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 # RFC 5321: qtextSMTP = %d32-33 / %d35-91 / %d93-126; quoted-pairSMTP = %d92 %d32-126.
 _QUOTED_STRING = re.compile(r'"(?:[^\x00-\x1f"\\\x7f]|\\[ -~])*"')
 _QUOTED_PAIR = re.compile(r"\\(.)")
-# "_" is no host name letter, but domains with it send and receive mail, and every large server accepts it.
+# "_" is not a host name letter, but domains with it send and receive mail, and every large server accepts it.
 _LETTER = r"[^\x00-/:-@\[-^`{-\x7f]"  # A-Z, a-z, 0-9, "_", and all beyond ASCII
 _LETTER_OR_HYPHEN = r"[^\x00-,./:-@\[-^`{-\x7f]"
 _LABEL = re.compile(rf"{_LETTER}(?:{_LETTER_OR_HYPHEN}*{_LETTER})?")
@@ -146,4 +146,4 @@ def _literal_key(literal: str) -> str:
             return f"[IPv6:{ipaddress.IPv6Address(literal[5:])}]"
         return f"[{ipaddress.IPv4Address(literal)}]"
     except ValueError:
-        raise AddressError(f"'[{literal}]' is no address literal") from None
+        raise AddressError(f"'[{literal}]' is not an address literal") from None

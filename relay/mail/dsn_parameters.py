@@ -80,7 +80,7 @@ class Notify:
 class OriginalRecipient:
     """ORCPT: whom the sender first meant. `address_type` is as written, `text` is encoded as it came.
 
-    Raises ParameterFault for what is no address type, is coded wrongly, or holds unprintable characters.
+    Raises ParameterFault for what is not an address type, is coded wrongly, or holds unprintable characters.
     """
 
     address_type: str

@@ -68,8 +68,8 @@ def parse_from(value: bytes) -> Mailbox:
 def names_other_address(display: str, is_own: Callable[[Address], bool]) -> bool:
     """Whether a decoded display name shows an address other than an own one.
 
-    Fullwidth and similar characters count as those they look like. A word with "@" that is no address counts too, as
-    does an encoded word that could not be decoded: a reader's program may show what we do not see.
+    Fullwidth and similar characters count as those they look like. A word with "@" that is not an address counts too,
+    as does an encoded word that could not be decoded: a reader's program may show what we do not see.
     """
     if "@" not in display and display.isascii():
         return "=?" in display and "?=" in display

@@ -61,7 +61,7 @@ _SHAPE = re.compile(r"([wl@]*)<(w(?:@[wl])?)>|w(?:@[wl])?")
 
 
 class ListFault(ValueError):
-    """The text is no list of addresses. The message says in a few words why."""
+    """The text is not a list of addresses. The message says in a few words why."""
 
 
 @dataclass(frozen=True, slots=True)

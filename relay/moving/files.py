@@ -53,7 +53,7 @@ def _text(path: Path) -> str:
     if len(content) > _MOST_BYTES:
         raise CannotRead(f"{path}: it is too long for a file of settings")
     if b"\0" in content:
-        raise CannotRead(f"{path}: it is no text")
+        raise CannotRead(f"{path}: it is not text")
     return content.decode(errors="replace").replace("\r\n", "\n")
 
 

@@ -231,11 +231,11 @@ def _without_password(entry: ProfileEntry, server: FoundServer) -> Iterator[Note
     if not entry.values.get("override") or server.keys.get("auth") == "none":
         return
     if entry.login is None or not (entry.login.usable_password or entry.login.password_from):
-        wrong = "its password is no UTF-8 text" if entry.login and entry.login.password else "it has no password there"
+        wrong = "its password is not UTF-8 text" if entry.login and entry.login.password else "it has no password there"
         yield Note(entry.place, f"{entry.values['address']}: {wrong}; until one is set, its mail is refused")
 
 
 def _unusable(server: FoundServer) -> Iterator[Note]:
     """Yield the note about a server's password that cannot be read."""
     if server.login is not None and server.login.password and not server.login.usable_password:
-        yield Note(server.place, f"{server.host}: the password of its account is no UTF-8 text; set it by hand")
+        yield Note(server.place, f"{server.host}: the password of its account is not UTF-8 text; set it by hand")

@@ -251,7 +251,7 @@ class _AccountReader:
             address = address[1:]
         if _wild(address) or not address_key(address):
             message = (
-                f"account {account.name}: from {setting.value!r} is no address, and no whole domain as *@example.org"
+                f"account {account.name}: from {setting.value!r} is neither an address nor a domain as *@example.org"
             )
             self._notes.append(Note(setting.place, message))
             return

@@ -62,7 +62,9 @@ class Servers:
         port = _port(match[3]) if match else None
         host = (match[1] or match[2]).lower() if match else ""
         if port is None or next(iter(host_faults(host)), None):
-            self._settings.note(place, f"{first!r} is no host with a port that Relay could connect to; add it by hand")
+            self._settings.note(
+                place, f"{first!r} is not a host with a port that Relay could connect to; add it by hand"
+            )
             return None
         if match and match[2]:
             self._settings.note(
@@ -236,7 +238,7 @@ class _PostfixReader:
                 continue
             seen.add(address)
             if not address_key(address):
-                self._settings.note(entry.place, f"{address!r} is no sender's address that Relay could send as")
+                self._settings.note(entry.place, f"{address!r} is not a sender's address that Relay could send as")
                 continue
             yield address, entry.place
 
@@ -252,7 +254,7 @@ class _PostfixReader:
             return None
         leaves_as = self._rewritten(came, self._generic)
         if not address_key(leaves_as):
-            self._settings.note(place, f"{address}: what it is rewritten to, {leaves_as!r}, is no address")
+            self._settings.note(place, f"{address}: what it is rewritten to, {leaves_as!r}, is not an address")
             return None
         login = self._login(came, hop)
         if login is not None:

@@ -71,7 +71,9 @@ def read_main_cf(text: str, file: str) -> tuple[dict[str, Parameter], list[Note]
         name, equals, value = line.partition("=")
         name = name.strip()
         if not equals or not name:
-            notes.append(Note(place, "this line is no setting: it has no name and '='; Postfix does not start with it"))
+            notes.append(
+                Note(place, "this line is not a setting: it has no name and '='; Postfix does not start with it")
+            )
         elif name.split() != [name]:
             notes.append(Note(place, "the name in front of '=' has a space in it; Postfix knows no such setting"))
         else:
@@ -105,7 +107,7 @@ def read_inline(text: str, place: Place) -> tuple[list[Entry], list[Note]]:
         if equals and key.strip() and value.strip():
             entries.append(Entry(key.strip().lower(), value.strip(), place))
         else:
-            notes.append(Note(place, "a row of the inline table is no key=value; Postfix does not take it, either"))
+            notes.append(Note(place, "a row of the inline table is not key=value; Postfix does not take it, either"))
     return entries, notes
 
 

@@ -106,7 +106,7 @@ def is_hash_of(hash_: PasswordHash, password: str) -> bool:
         return hmac.compare_digest(hash_.function().derive(password.encode()), hash_.digest)
     except UnsupportedAlgorithm:
         raise SecretUnavailable(
-            "a login password is kept as Argon2id, which this system's OpenSSL lacks; set it anew, or use OpenSSL 3.2"
+            "a login password is kept as Argon2id, which this system's OpenSSL lacks; set it again, or use OpenSSL 3.2"
         ) from None
 
 
@@ -203,7 +203,7 @@ def parse_record(text: str, name: str) -> LoginRecord:
         return _form().validate_json(text, strict=False)
     except ValidationError:
         raise SecretUnavailable(
-            f"the login password of {name} is kept in a form that this version does not know; set it anew"
+            f"the login password of {name} is kept in a form that this version does not know; set it again"
         ) from None
 
 

@@ -106,7 +106,7 @@ def read_secret_file(path: Path, source: object) -> bytes:
     try:
         return read_regular_file(path, _MOST_BYTES)
     except OSError as error:
-        words = {errno.EINVAL: "is no regular file", errno.EFBIG: "is too long for a secret"}
+        words = {errno.EINVAL: "is not a regular file", errno.EFBIG: "is too long for a secret"}
         said = words.get(error.errno or 0, f"cannot be read: {error.strerror}")
         raise SecretUnavailable(f"{source} {said}") from None
 
@@ -128,7 +128,7 @@ def _one_line(source: Source, content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise SecretUnavailable(f"{source} gave something that is no UTF-8 text") from None
+        raise SecretUnavailable(f"{source} gave something that is not UTF-8 text") from None
 
 
 def _words(command: str) -> list[str]:

@@ -75,7 +75,7 @@ def parse_arguments(program: str, words: Sequence[str]) -> Arguments:
 def _split(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the options with their values, and what follows them.
 
-    SECURITY: as with getopt of POSIX, the first word that is no option ends them, so that an address from elsewhere
+    SECURITY: as with getopt of POSIX, the first word that is not an option ends them, so that an address from elsewhere
     cannot be one. An option behind it is refused instead of taken for an address: it was meant to do something.
     """
     options: list[tuple[str, str]] = []
@@ -107,7 +107,7 @@ def _short(word: str, rest: list[str]) -> list[tuple[str, str]]:
     options: list[tuple[str, str]] = []
     letters = word[1:]
     if not letters:
-        raise _wrong("'-' is no option")
+        raise _wrong("'-' is not an option")
     while letters:
         name, letters = letters[0], letters[1:]
         value = ""

@@ -205,7 +205,7 @@ class Handover:
 def prepare(arguments: Arguments, block: bytes, origin: Origin) -> Handover:
     """Return what goes to the service for a message with this header block.
 
-    Raises NotSent where it names no recipient, or holds what is no address or no field.
+    Raises NotSent where it names no recipient, or holds what is not an address or no field.
     """
     try:
         header = Header.parse(block)

@@ -51,7 +51,7 @@ def places(environ: Mapping[str, str], user: int) -> tuple[Endpoint, ...]:
     except ValueError as error:
         raise NotSent(os.EX_CONFIG, f"RELAY_SUBMIT: {error}") from None
     if isinstance(endpoint, InheritedSocket):
-        raise NotSent(os.EX_CONFIG, f"RELAY_SUBMIT: {named!r} is no address to connect to")
+        raise NotSent(os.EX_CONFIG, f"RELAY_SUBMIT: {named!r} is not an address to connect to")
     return (endpoint,)
 
 

@@ -75,4 +75,4 @@ class TaskExitStack(AsyncExitStack):
 def _tell_end(task: "asyncio.Task[None]") -> None:
     """Tell of a part that should go on for ever and has ended."""
     if not task.cancelled() and task.exception() is not None:
-        log.broken("a part of the relay ended by a fault of ours; start it anew", exc_info=task.exception())
+        log.broken("a part of the relay ended by a fault in Relay; restart it", exc_info=task.exception())

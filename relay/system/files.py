@@ -1,7 +1,7 @@
 """Files: making private ones (0600, in a folder with 0700), reading small ones within bounds, and how much is free.
 
 SECURITY: the master key and the store are worth as much as every password in the vault. A file that others could
-open is refused with the command that mends it; a file that we make is private before its first byte.
+open is refused with the command that corrects it; a file that we make is private before its first byte.
 
 Whoever names a file in the settings or the directory could name a pipe, a terminal or one without an end. It is opened
 without waiting, must be a regular file once it is open, and is read so far and no further. A file system that hangs
@@ -27,7 +27,7 @@ FOLDER_MODE = 0o700
 
 
 def lax_mode(path: Path) -> str:
-    """Return what is wrong with the mode of a file (wider than 0600) or folder (0700), and the command that mends it.
+    """Return what is wrong with the mode of a file (wider than 0600) or folder (0700), and the command against it.
 
     "" where nothing is. A path that does not exist is no fault. Links are followed. What cannot be looked at cannot
     be opened either, and whoever opens it says so.
@@ -119,7 +119,7 @@ def read_regular_file(path: Path | str, most: int = MOST_OCTETS) -> bytes:
     descriptor = os.open(path, _FLAGS)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(most + 1)
     finally:

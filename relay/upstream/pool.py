@@ -31,7 +31,7 @@ _SMTP = Kind.SMTP
 
 
 class Upstream:
-    """Delivers transfers. `hello` is our name in EHLO; raises AddressError if it is no host name.
+    """Delivers transfers. `hello` is our name in EHLO; raises AddressError if it is not a host name.
 
     `allowance` returns what a scope may have of the connections that a provider allows, where others have some too.
     """

@@ -146,7 +146,7 @@ def test_mail_that_waits_is_held_and_freed(
 def by_command(console: Console, port: int) -> None:
     done = console.relay.command("server", "set", "first", f"host={ELSEWHERE}", f"port={port}")
     assert done.status == 0, done.text
-    assert "set it anew: relay" in done.text
+    assert "set it again: relay" in done.text
     assert "must be set anew: jane" in done.text
 
 

@@ -53,7 +53,7 @@ def test_every_body_has_an_example_that_is_valid(described: Described) -> None:
                     f"{where}: {said}" for said in described.faults(content.said["schema"], content.said["example"])
                 ]
             elif not isinstance(content.said["example"], str):
-                wrong.append(f"{where}: the example is no text")
+                wrong.append(f"{where}: the example is not text")
     assert wrong == []
     assert bodies > 800
 

@@ -99,7 +99,7 @@ def read_place(word: str | None) -> ListPosition | None:
 
 
 def _no_place() -> ListPosition:
-    raise Refused("this is no place in the list; leave after out to begin at the start", key="after") from None
+    raise Refused("this is not a place in the list; leave after out to begin at the start", key="after") from None
 
 
 def read_party(text: str | None) -> Party:
@@ -127,7 +127,7 @@ def read_time(text: str | None, key: str = "") -> datetime | None:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):  # no time, or one outside of what a calendar has
         pass
-    raise Refused(f"'{text}' is no time with a zone; write it as 2025-11-24T10:05:00Z", key=key)
+    raise Refused(f"'{text}' is not a time with a zone; write it as 2025-11-24T10:05:00Z", key=key)
 
 
 def searched(text: str | None) -> str:

@@ -200,7 +200,7 @@ class MessagePages:
     async def _profiles_of(self, account: str) -> list[str]:
         """Return whose mail leaves through an account, as far as any waits; "" is nobody's. Raises Refused."""
         if "/" not in account:
-            raise Refused(f"'{account}' is no account; write it as SERVER/USERNAME", key="account")
+            raise Refused(f"'{account}' is not an account; write it as SERVER/USERNAME", key="account")
         waiting = await self._parts.queue.waiting_profiles()
         return await to_thread(self._among, waiting, account)
 

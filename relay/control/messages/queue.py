@@ -129,7 +129,7 @@ class QueueOperations:
     async def _open_message(self, id_: str) -> StoredMessage:
         message = await find_message(self._parts, id_)
         if not is_open(message):
-            raise Refused(f"message {message.id} is {message.state} and waits no more; see relay messages show")
+            raise Refused(f"message {message.id} is {message.state} and no longer waiting; see relay messages show")
         return message
 
     def _check_profile(self, name: str | None) -> None:

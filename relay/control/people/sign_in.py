@@ -107,5 +107,5 @@ def _client(peer: str) -> Client:
     try:
         is_loopback = ipaddress.ip_address(peer).is_loopback
     except ValueError:
-        is_loopback = not peer  # a unix socket; else a proxy has passed on what is no address
+        is_loopback = not peer  # a unix socket; else a proxy has passed on what is not an address
     return Client(peer, peer, (), is_trusted=is_loopback)

@@ -178,7 +178,7 @@ class _DoctorRun:
             secret = await self._parts.secrets.secret(ref)
         except SecretUnavailable as unavailable:
             why = f"the secret of {account} cannot be had: {unavailable}"
-            return None, bad(Check.LOGIN, why, f"mend where it comes from, or set it with: {command}")
+            return None, bad(Check.LOGIN, why, f"correct its source, or set it with: {command}")
         if secret is None:
             way = "set it" if ref.token is None else "let it log in"
             return None, bad(Check.LOGIN, self._parts.secrets.lack(ref, account), f"{way} with: {command}")

@@ -334,7 +334,7 @@ class Tokens:
         if account.token.is_own:
             return await provider.as_itself(client, secret, account.token.username)
         if before is None or not before.refresh_token:
-            raise TokenRefused("the provider gave nothing to renew the access token with; authorize the account anew")
+            raise TokenRefused("the provider gave nothing to renew the access token with; authorize the account again")
         return await provider.renew(client, secret, before.refresh_token)
 
     async def provider(self) -> IdentityProvider:
@@ -356,7 +356,7 @@ class Tokens:
                 now = await self._kept(account)  # in memory from now on, should the store be away next time
             account.unsaved = account.unsaved_over = None
         if now is None:
-            raise SecretUnavailable("the account is authorized no more")
+            raise SecretUnavailable("the account is no longer authorized")
         return now
 
     async def _note(

@@ -110,7 +110,7 @@ def parse_token_record(text: str, owner: str) -> TokenRecord:
         return _form().validate_json(text)
     except ValidationError:
         raise SecretUnavailable(
-            f"the tokens of {owner} are kept in a form that this version does not know; authorize it anew"
+            f"the tokens of {owner} are kept in a form that this version does not know; authorize it again"
         ) from None
 
 

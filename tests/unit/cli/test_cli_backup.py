@@ -127,7 +127,7 @@ def test_a_second_backup_replaces_the_first_and_nothing_else(full: CommandLine, 
     letter.write_text("dear")
     done = full("backup", str(letter))
     assert (done.code, letter.read_text()) == (1, "dear")
-    assert f"{letter} is no backup of relay" in done.err
+    assert f"{letter} is not a backup of relay" in done.err
 
 
 def test_without_the_key_the_key_must_be_there(full: CommandLine, tmp_path: Path) -> None:
@@ -193,10 +193,10 @@ def _other_key(files: dict[str, bytes]) -> None:
     [
         (_newer, "was made by a newer relay"),
         (_damaged, "is damaged"),
-        (_stranger, "is no backup that this relay knows"),
+        (_stranger, "is not a backup that this relay knows"),
         (_other_key, "key"),
         (lambda files: files.pop("manifest.json"), "it has no manifest"),
-        (lambda files: files.pop("relay.db"), "is no backup of relay, or a damaged one"),
+        (lambda files: files.pop("relay.db"), "is not a backup of relay, or a damaged one"),
     ],
 )
 def test_what_cannot_be_restored_touches_nothing(
@@ -217,7 +217,7 @@ def test_what_is_no_archive_is_one_sentence(content: bytes, full: CommandLine, t
     assert full("restore", str(file)).err == f"there is no backup {file}\n"
     file.write_bytes(content)
     done = full("restore", str(file))
-    assert f"{file} is no backup of relay" in done.err
+    assert f"{file} is not a backup of relay" in done.err
     assert done.err.count("\n") == 1
 
 

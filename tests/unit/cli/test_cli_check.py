@@ -115,7 +115,7 @@ def test_a_missing_file_of_authorities_is_a_warning(peopled: CommandLine) -> Non
     first, second = (line.removeprefix(f"warning: {peopled.directory_file}: ") for line in done.err.splitlines())
     without = "without it no connection is made"
     assert first == f"servers.acmejets.ca_file: there is no file {peopled.folder}/ca.pem; {without}"
-    said = f"{peopled.folder} cannot be read: it is no regular file; {without}"
+    said = f"{peopled.folder} cannot be read: it is not a regular file; {without}"
     assert second == f"channels.support.incoming.ca_file: {said}"
 
 

@@ -135,7 +135,7 @@ def test_accounts_of_msmtp(relay: CommandLine, tmp_path: Path) -> None:
         (("postfix",), "relayhost = ${x\n", "relayhost: a brace in it is open"),
         (("msmtp",), "account\n", ":1: an account has no name"),
         (("msmtp",), "account a\nfrom a@b.example\n", "account a: it has no host"),
-        (("msmtp",), "\0", "it is no text"),
+        (("msmtp",), "\0", "it is not text"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_a_sentence(

@@ -96,7 +96,7 @@ def _locked() -> bytes:
 
 def test_a_folder_is_no_certificate(tmp_path: Path) -> None:
     files = CertificateFiles(tmp_path, written(tmp_path).key)
-    assert checked(files)[0] == [f"relay.toml: tls.certificate: {tmp_path} cannot be read: it is no regular file"]
+    assert checked(files)[0] == [f"relay.toml: tls.certificate: {tmp_path} cannot be read: it is not a regular file"]
 
 
 def test_a_certificate_that_ends_is_a_warning(tmp_path: Path) -> None:

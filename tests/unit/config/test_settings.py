@@ -106,7 +106,7 @@ BAD_LINES = [
     ('hostnme = "x"', "hostnme: there is no such key; did you mean 'hostname'?"),
     ("zzz = 1", "zzz: there is no such key; remove it"),
     ("hostname = 5", "hostname: 5 is not text; write it in quotes"),
-    ('hostname = "a b"', "hostname: 'a b' is no host name; write letters, digits, dots and hyphens"),
+    ('hostname = "a b"', "hostname: 'a b' is not a host name; write letters, digits, dots and hyphens"),
     ('state_dir = "here"', "state_dir: 'here' is not an absolute path; begin it with /"),
     ('runtime_dir = "here"', "runtime_dir: 'here' is not an absolute path; begin it with /"),
     ("state_dir = 5", "state_dir: 5 is not a path; write it in quotes"),
@@ -126,7 +126,7 @@ BAD_LINES = [
     ),
     (
         '[[listener]]\naddress = "::1:25"',
-        "listener #1.address: '::1:25' is no address; write an IPv6 address in brackets, such as [::1]:2525",
+        "listener #1.address: '::1:25' is not an address; write an IPv6 address in brackets, such as [::1]:2525",
     ),
     ('[[listener]]\naddress = "[x]:25"', "listener #1.address: '[x]' is no IPv6 address"),
     (
@@ -135,7 +135,7 @@ BAD_LINES = [
     ),
     (
         '[[listener]]\naddress = "a:99999"',
-        "listener #1.address: 'a:99999' is no address; write host:port, [v6]:port or unix:/path",
+        "listener #1.address: 'a:99999' is not an address; write host:port, [v6]:port or unix:/path",
     ),
     (
         '[[listener]]\naddress = "unix:relay.sock"',
@@ -143,7 +143,7 @@ BAD_LINES = [
     ),
     (
         '[[listener]]\naddress = "fd:"',
-        "listener #1.address: 'fd:' is no address; write host:port, [v6]:port or unix:/path",
+        "listener #1.address: 'fd:' is not an address; write host:port, [v6]:port or unix:/path",
     ),
     (
         '[[listener]]\nsecurity = "tsl"',
@@ -176,11 +176,11 @@ BAD_LINES = [
     ),
     (
         '[[listener]]\ntrusted_networks = ["office"]',
-        "listener #1.trusted_networks #1: 'office' is no network; write an address and its prefix, such as 10.0.0.0/8",
+        "listener #1.trusted_networks #1: 'office' is not a network; write an address and its prefix, such as 10.0.0.0/8",  # noqa: E501
     ),
     (
         "[[listener]]\ntrusted_networks = [5]",
-        'listener #1.trusted_networks #1: 5 is no network; write it in quotes, such as "10.0.0.0/8"',
+        'listener #1.trusted_networks #1: 5 is not a network; write it in quotes, such as "10.0.0.0/8"',
     ),
     (
         '[[listener]]\nmay_send_as = "*"',
@@ -344,7 +344,7 @@ def test_a_bad_line_is_one_sentence(tmp_path: Path, text: str, sentence: str) ->
 
 @pytest.mark.parametrize("server", ["127.0.0.1:0", "127.0.0.1", "unix:/x", "::1", ":53"])
 def test_a_name_server_is_an_address_with_its_port(tmp_path: Path, server: str) -> None:
-    sentence = f"{server!r} is no name server; write its address and port, such as 127.0.0.1:53"
+    sentence = f"{server!r} is not a name server; write its address and port, such as 127.0.0.1:53"
     text = f'[dns]\nservers = ["localhost:5353", "[::1]:53", "{server}"]'
     assert faults_of(written(tmp_path, text)) == [f"dns.servers #3: {sentence}"]
 

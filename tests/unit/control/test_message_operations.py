@@ -96,8 +96,8 @@ async def test_what_is_asked_for_is_found(chosen: dict[str, Any], ids: list[str]
     [
         ({"sender": "support"}, "'support' has no domain; write it as name@domain"),
         ({"state": "sent"}, "there is no state 'sent'"),
-        ({"since": "yesterday"}, "'yesterday' is no time with a zone; write it as 2025-11-24T10:05:00Z"),
-        ({"since": "2025-11-24T10:05:00"}, "is no time with a zone"),
+        ({"since": "yesterday"}, "'yesterday' is not a time with a zone; write it as 2025-11-24T10:05:00Z"),
+        ({"since": "2025-11-24T10:05:00"}, "is not a time with a zone"),
     ],
 )
 async def test_what_cannot_be_asked_for_is_refused(

@@ -128,7 +128,7 @@ async def test_show_tells_how_it_came_and_every_attempt(operations: AdminOperati
         ("aaaaaa", "several ids begin with 'aaaaaa'; give more of it"),
         ("dddddd", "there is no message 'dddddd'"),
         ("aaaaaa%11111", "there is no message 'aaaaaa%11111'"),
-        ("cccccc", "message cccccc111111 is delivered and waits no more; see relay messages show"),
+        ("cccccc", "message cccccc111111 is delivered and no longer waiting; see relay messages show"),
     ],
 )
 async def test_an_id_that_means_no_message_that_waits(given: str, sentence: str, operations: AdminOperations) -> None:

@@ -87,7 +87,7 @@ async def test_without_any_record_a_domain_is_its_own_organisation() -> None:
         ("v = DMARC1 ; p = reject ;", ()),
         ("v=DMARC1; p=reject; pct=50; rf=afrf; ri=86400", ()),
         ("v=DMARC1; p=reject; adkim=x", ("adkim=x is none of r, s",)),
-        ("v=DMARC1; p=reject; polic=1", ("polic= is no tag of DMARC and is ignored",)),
+        ("v=DMARC1; p=reject; polic=1", ("polic= is not a DMARC tag and is ignored",)),
         ("v=DMARC1; sp=none", ("it has no policy (p=), which stands for none",)),
         ("v=DMARC1; p=reject; none", ("'none' is not name=value",)),
         ("v=DMARC1; p=none; p=reject", ("p= stands in it twice",)),

@@ -68,16 +68,16 @@ PLANTED = [
     ("no-dkim", "dkim", "bad", "google._domainkey.no-dkim.example", "Google Admin console"),
     ("revoked-dkim", "dkim", "bad", "the key is revoked", "make a new key"),
     ("short-dkim", "dkim", "warn", "1024 bits", "2048 bits"),
-    ("cut-dkim", "dkim", "bad", "it may be cut off", "copy the record anew"),
+    ("cut-dkim", "dkim", "bad", "it may be cut off", "copy the record again"),
     ("testing-dkim", "dkim", "warn", "marked as a test", "take t=y out"),
-    ("two-dkim", "dkim", "bad", "2 records stand there", "copy the record anew"),
+    ("two-dkim", "dkim", "bad", "2 records stand there", "copy the record again"),
     ("no-dmarc", "dmarc", "warn", "has no DMARC record", '_dmarc.no-dmarc.example. IN TXT "v=DMARC1; p=none;'),
     ("none-dmarc", "dmarc", "warn", "do nothing (p=none)", "p=quarantine"),
     ("two-dmarc", "dmarc", "bad", "there are 2 DMARC records", "exactly one record"),
     ("wrong-dmarc", "dmarc", "bad", "p=rejekt is none of none, quarantine, reject", "v=DMARC1; p=rejekt"),
     ("lower-dmarc", "dmarc", "bad", "begins with v=DMARC1: 'v=dmarc1;", "v=DMARC1"),
     ("torn-dmarc", "dmarc", "bad", "'v=DMARC1 p=reject'", "v=DMARC1"),
-    ("mailto-dmarc", "dmarc", "warn", "rua=postmaster@right.example is no address", "correct the record"),
+    ("mailto-dmarc", "dmarc", "warn", "rua=postmaster@right.example is not an address", "correct the record"),
 ]
 
 

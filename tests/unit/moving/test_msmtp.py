@@ -144,7 +144,7 @@ def test_a_password_from_a_command(command: str, expected: str) -> None:
         ("include ~/more", "4: Relay does not know this command of msmtp"),
         ("protocol lmtp", "4: account a: Relay speaks SMTP to servers"),
         ("port 0", "4: account a: '0' is no port"),
-        ("from %U@%H", "4: account a: from '%U@%H' is no address"),
+        ("from %U@%H", "4: account a: from '%U@%H' is neither an address"),
         ("account b\nhost h.example", "4: account b: it has no from"),
         ("account b : a\nuser other", "3: account b: account a has the same from"),
         ("account b\nfrom b@b.example", "4: account b: it has no host"),

@@ -158,7 +158,7 @@ def test_transports_by_sender() -> None:
 @pytest.mark.parametrize(
     ("main_cf", "note"),
     [
-        ("relayhost = [h.example]:nonsense\n", "'[h.example]:nonsense' is no host"),
+        ("relayhost = [h.example]:nonsense\n", "'[h.example]:nonsense' is not a host"),
         ("relayhost = [h.example], [i.example]\n", "only the first of these is taken over, [h.example]"),
         ("relayhost = $a\na = $b\nb = $a\n", "relayhost: its names refer to each other without end"),
         ("smtp_generic_maps = pcre:/x/y\n", "smtp_generic_maps: tables of type pcre are not read"),
@@ -229,4 +229,4 @@ def test_no_password_shows_itself() -> None:
 def test_a_password_that_is_no_text_is_told_and_left_out() -> None:
     found = postfix(f"relayhost = [h.example]\n{BY_SENDER}", sasl="j@acme.example j:\ufffd\n")
     assert profiles(found)[0][2] == ""
-    assert any("its password is no UTF-8 text" in note for note in notes(found))
+    assert any("its password is not UTF-8 text" in note for note in notes(found))

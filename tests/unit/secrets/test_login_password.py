@@ -123,7 +123,7 @@ def test_without_argon2id_it_is_scrypt() -> None:
 def test_a_hash_from_elsewhere_that_cannot_be_made_here_is_one_sentence(request: pytest.FixtureRequest) -> None:
     kept = hash_password(PASSWORD)
     request.getfixturevalue("old_openssl")
-    with pytest.raises(SecretUnavailable, match="OpenSSL lacks; set it anew"):
+    with pytest.raises(SecretUnavailable, match="OpenSSL lacks; set it again"):
         is_hash_of(kept, PASSWORD)
 
 
@@ -165,7 +165,7 @@ def test_a_record_of_another_form_is_one_sentence(changes: dict[str, object]) ->
     record = json.loads(make_record(PASSWORD).as_text)
     with pytest.raises(SecretUnavailable) as caught:
         parse_record(json.dumps(record | changes), "jane")
-    sentence = "the login password of jane is kept in a form that this version does not know; set it anew"
+    sentence = "the login password of jane is kept in a form that this version does not know; set it again"
     assert str(caught.value) == sentence
     assert caught.value.__cause__ is None
 

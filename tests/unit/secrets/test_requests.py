@@ -266,5 +266,5 @@ def test_a_record_shows_no_token_and_survives_the_vault() -> None:
 
 
 def test_a_record_of_another_form_says_what_to_do() -> None:
-    with pytest.raises(SecretUnavailable, match=r"oauth/profile/x .* authorize it anew"):
+    with pytest.raises(SecretUnavailable, match=r"oauth/profile/x .* authorize it again"):
         parse_token_record('{"version": 2}', "oauth/profile/x")

@@ -39,7 +39,7 @@ async def test_a_file_gives_its_line(tmp_path: Path, content: bytes, secret: str
         (b"CANARY\nuser: x\n", "more than one line"),
         (b"CANARY\n\n", "more than one line"),
         (b"CANARY\0", "more than one line"),
-        (b"CANARY\xff", "no UTF-8"),
+        (b"CANARY\xff", "not UTF-8"),
         (b"CANARY" * 20_000, "too long"),
     ],
 )
@@ -63,7 +63,7 @@ async def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
 
 async def test_a_named_pipe_holds_nobody_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(SecretUnavailable, match="no regular file"):
+    with pytest.raises(SecretUnavailable, match="not a regular file"):
         await read("file:pipe", tmp_path)
 
 

@@ -73,7 +73,7 @@ def test_the_name_of_the_program_says_what_to_do(program: str, mode: Mode) -> No
         ("--recipients jo", "there is no option --recipients"),
         ("-f", "the option -f needs a value"),
         ("--config", "there is no option --config"),
-        ("-", "'-' is no option"),
+        ("-", "'-' is not an option"),
         ("-bd", "relay serve"),
         ("-bv jo", "-bv is not done here"),
         ("-bt", "-bt is not done here"),

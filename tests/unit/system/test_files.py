@@ -138,7 +138,7 @@ async def test_what_would_hold_a_thread_is_no_file_of_authorities(tmp_path: Path
     reading, writing = os.pipe()
     try:
         for name in (str(tmp_path / "fifo"), f"/proc/self/fd/{reading}", "/dev/zero", str(tmp_path)):
-            with pytest.raises(OSError, match="no regular file"):
+            with pytest.raises(OSError, match="not a regular file"):
                 await Contexts().get(verify=True, ca_file=name)
             files = CertificateFiles(Path(name), Path(name))
             with pytest.raises(CertificateFault, match="cannot be read"):
