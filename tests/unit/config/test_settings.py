@@ -253,7 +253,7 @@ BAD_LINES = [
     ),
     (
         "[[webhook]]\nurl = 'https://u:hunter2@h/x'\nsecret_from = 'env:X'",
-        "webhook #1.url: this is no address of a webhook; write https://HOST/PATH without a name or password in it",
+        "webhook #1.url: this is not an address of a webhook; write https://HOST/PATH without a name or password in it",
     ),
     (
         "[[webhook]]\nurl = 'https://h/x'\nsecret_from = 'whsec_hunter2'",
