@@ -1,1 +1,1 @@
-"""People and what they keep: administrators, sessions, tokens, invitations, audit, secrets, directory rows."""
+"""What the store keeps beside mail: administrators, sessions, tokens, the audit, secrets, the stored directory."""
