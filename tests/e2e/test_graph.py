@@ -16,6 +16,7 @@ from tests.peers.graph import GraphServer, graph_server
 from tests.peers.oidc import Client, IdentityServer, identity_server
 from tests.peers.relay import Relay
 from tests.peers.rows import each_row
+from tests.peers.short_windows import short_windows
 from tests.peers.system import wait_until
 
 # Where a kill may find a message on its way. Copies only where nobody may look into Sent Items.
@@ -190,6 +191,28 @@ def test_the_doctor_looks_at_the_mailbox(relay: Relay, graph: GraphServer) -> No
     found = relay.command("doctor", "support", "--json")
     assert "the login works (an access token)" in found.out
     assert graph.sent == ()
+
+
+@pytest.mark.slow
+def test_500_messages_pass_the_limits_without_one_refusal(
+    start_relay: StartRelay, graph: GraphServer, identity: IdentityServer
+) -> None:
+    """Four requests at once and so many messages a minute, which has six seconds here as for the relay."""
+    graph.per_minute, graph.minute = 100, 6.0
+    limits = {"messages_per_minute": 100, "max_connections": 4}
+    settings = {"delivery": {**QUICK["delivery"], "mode": "queued"}}
+    relay = start_relay(directory(graph, identity, **limits), settings, starts=False)
+    relay.windows = short_windows(minute=6.0)
+    relay.start()
+    set_client_secrets(relay)
+    with relay.connect() as client:
+        for number in range(500):
+            content = message("support@acme.example", "jo@customer.example", subject=f"n{number}")
+            assert client.submit("support@acme.example", "jo@customer.example", content).startswith("250 ")
+    sent = graph.wait_for(500, 100)
+    assert graph.refusals == []
+    assert len({item.message_id for item in sent}) == 500
+    assert graph.most_at_once <= 4
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ class ApiUpstream:
     _kept: dict[Account, _Kept] = field(default_factory=dict)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
     _users: int = 0
+    _is_closed: bool = False
 
     @property
     def under_way(self) -> int:
@@ -84,6 +85,7 @@ class ApiUpstream:
 
     async def aclose(self) -> None:
         """Close the connections of all accounts; those in use when they are free."""
+        self._is_closed = True
         for account, kept in tuple(self._kept.items()):
             if not kept.users:
                 self._end(account, kept)
@@ -141,9 +143,9 @@ class ApiUpstream:
                 self._rest(account, kept)
 
     def _rest(self, account: Account, kept: _Kept) -> None:
-        """Let a client go that nobody uses: at once where another took its place, else after a while."""
-        if self._kept.get(account) is not kept:
-            self._close(kept.client)
+        """Let a client go that nobody uses: at once where another took its place or all is over, else after a while."""
+        if self._kept.get(account) is not kept or self._is_closed:
+            self._end(account, kept)
             return
         loop = asyncio.get_running_loop()
         kept.timer = loop.call_later(self.timeouts.idle, self._end, account, kept)
