@@ -197,6 +197,7 @@ class Metrics:
         self._alerts = _Counter(
             "alerts", "Messages about troubles, by whether they could be told: told or failed", "outcome"
         )
+        self._alerts.values |= {("told",): 0, ("failed",): 0}
         registry = self._registry = CollectorRegistry()
         self._queue = Gauge("relay_queue_messages", "Messages that wait, by state", ("state",), registry=registry)
         self._oldest = Gauge(

@@ -2,9 +2,11 @@
 
 import json
 import sqlite3
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from html import unescape
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,7 +16,7 @@ from tests.peers.canaries import canary
 from tests.peers.console import ADMINISTRATOR, Console, console_process
 from tests.peers.recorder import Recorder
 from tests.peers.relay import one_channel, open_server
-from tests.peers.system import wait_until
+from tests.peers.system import LOOPBACK, free_port, wait_until
 from tests.peers.visitor import Page, Visitor, signed_in
 from tests.peers.watched_expressions import EXPRESSIONS, METRIC, OF_PROMETHEUS
 
@@ -23,9 +25,13 @@ _INSIDE = ("/", "Error", "sqlite", "relay.db", "directory.toml", "Traceback", "a
 
 
 @pytest.fixture
-def own_console(upstream: Recorder) -> Iterator[Console]:
-    """A relay that may be broken."""
-    with console_process(one_channel(open_server(upstream.port))) as running:
+def own_console(upstream: Recorder, tmp_path: Path) -> Iterator[Console]:
+    """A relay that may be broken. It has a webhook that would be told of reports alone."""
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_" + b64encode(bytes(32)).decode())
+    secret.chmod(0o600)
+    hook = {"url": f"http://{LOOPBACK}:{free_port()}", "secret_from": f"file:{secret}", "events": ["returned"]}
+    with console_process(one_channel(open_server(upstream.port)), {"webhook": [hook]}) as running:
         yield running
 
 
