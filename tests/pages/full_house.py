@@ -33,6 +33,7 @@ _NAMES: Mapping[str, str] = {
     "administrators": "root",
     "admins": "root",
     "agents": AGENT,
+    "alerts": "1",
     "applications": "shop",
     "channels": "support",
     "nodes": "one",
@@ -40,6 +41,7 @@ _NAMES: Mapping[str, str] = {
     "servers": "acmejets",
     "tokens": "reader",
     "static": "relay.css",
+    "webhooks": "1",
     "welcome": "no-such-link",
 }
 
