@@ -37,7 +37,11 @@ def settings_page() -> Iterator[Block]:
         "`$RELAY_CONFIG`, then `~/.config/relay/relay.toml`, then `/etc/relay/relay.toml`; where there is none, all "
         "defaults hold. `relay check` names everything that is wrong with it, `relay config show` says what is in "
         "effect. A key marked (restart) is read at the start alone, as are listeners that come, go or move; all others "
-        f"change at `systemctl reload relay`. {_UNITS}"
+        f"change at `systemctl reload relay`. {_UNITS} "
+        "Every key can come from the environment of the service too, which counts before the file: "
+        "`RELAY_HOSTNAME=mx.example`, `RELAY_DELIVERY__MODE=queued` (two underscores behind the section), "
+        "`RELAY_LISTENER__0__ADDRESS=0.0.0.0:2525` (tables of a list by their numbers from 0); lists and tables are "
+        "JSON. `relay config show` marks what comes from there, and an unknown name with two underscores is a fault."
     )
     defaults = as_table(Settings())
     lists = {"listener": Listener, "alert": Alert, "webhook": Webhook}

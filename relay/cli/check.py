@@ -4,6 +4,7 @@ The directory is looked at where no relay runs, too: nothing is made, and nothin
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,6 +19,7 @@ from relay.cli.shared import AsJson, command, noun
 from relay.config.faults import Fault, Faults
 
 if TYPE_CHECKING:
+    from relay.config.environment import Location
     from relay.config.settings import Settings, Tls
     from relay.directory.model import Directory
 
@@ -252,8 +254,8 @@ config_app = noun("Settings: what relay.toml and its defaults come to.", "relay 
 
 @command(config_app, "show", "relay config show")
 def show_settings(context: Context, as_json: AsJson = False) -> None:
-    """Show every setting as it is in effect, with secrets masked."""
-    from relay.config.settings import shown_table
+    """Show every setting as it is in effect, with secrets masked, and which the environment says."""
+    from relay.config.settings import shown_table, where_from
 
     invocation = context.obj
     table = shown_table(invocation.settings)
@@ -262,4 +264,23 @@ def show_settings(context: Context, as_json: AsJson = False) -> None:
     from tomli_w import dumps
 
     print(f"# {invocation.settings_file or 'no settings file; these are the defaults'}")
-    return print(dumps(table), end="")
+    return print(_with_origins(dumps(table), where_from(invocation.settings_file)), end="")
+
+
+def _with_origins(text: str, variables: "Mapping[Location, str]") -> str:
+    """Return TOML with the variable behind each value that comes from the environment, or behind the head of a list."""
+    place: Location = ()
+    counts: dict[str, int] = {}
+    lines = []
+    for line in text.splitlines():
+        if found := re.fullmatch(r"\[\[(\w+)\]\]", line):
+            number = counts[found[1]] = counts.get(found[1], -1) + 1
+            place = (found[1], number)
+        elif found := re.fullmatch(r"\[(\w+)\]", line):
+            place = (found[1],)
+        key = re.match(r"(\w+) = ", line)
+        variable = variables.get((*place, key[1]) if key else place, "")
+        if place and not key and len(place) == 2 and not line.startswith("[["):
+            variable = ""
+        lines.append(f"{line}  # {variable}" if variable and line else line)
+    return "\n".join(lines) + "\n"

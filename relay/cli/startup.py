@@ -3,6 +3,7 @@
 `relay serve` runs without the other commands, which would stay in memory for as long as it runs.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -99,6 +100,8 @@ def _load() -> Callable[..., int]:
 
 def _speaks_of_workers(settings_file: Path | None) -> bool:
     """Whether there may be several: then this process is not one of them, and must not load what they need."""
+    if "RELAY_WORKERS" in os.environ:
+        return True
     try:
         return settings_file is not None and b"workers" in settings_file.read_bytes()
     except OSError:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 from relay.config.endpoint import Endpoint, InheritedSocket, UnixAddress, parse_endpoint
+from relay.config.environment import Location, overlaid, variable_of
 from relay.config.faults import Fault, Faults
 from relay.config.machine import SYSTEM_STATE, default_runtime_dir, default_state_dir, machine_name, short_machine_name
 from relay.config.notification import Alert, Webhook, repeated_webhooks, unfit_alerts
@@ -335,13 +336,13 @@ _SCHEMA = Schema(Settings)
 def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings of a file (None: the defaults), with the folders as this user has them.
 
-    Raises Faults with every fault of the file.
+    What the environment says counts before the file. Raises Faults with every fault of both.
     """
     file = str(path) if path else "relay.toml"
-    table = read_toml(path) if path else {}
+    table, variables, strange = overlaid(read_toml(path) if path else {}, environ, Settings, LISTS)
     if table.get("listener") == []:
         del table["listener"]
-    settings, found = _read(table)
+    settings, found, places = _read(table, variables)
     at_fault = {key for key, _ in found}
     rules = (
         _repeated_listeners,
@@ -352,8 +353,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
         _not_in_this_version,
     )
     found += [(key, message) for rule in rules for key, message in rule(settings) if key not in at_fault]
-    if found:
-        raise Faults(sorted(Fault(file, key, message) for key, message in found))
+    if found or strange:
+        faults = [Fault(places.get(key) or file, key, message) for key, message in found]
+        raise Faults(sorted([*faults, *(Fault(variable, "", message) for variable, message in strange)]))
     state_dir = settings.state_dir if "state_dir" in table else default_state_dir(environ, os.geteuid())
     runtime_dir = settings.runtime_dir or default_runtime_dir(environ, state_dir)
     return replace(settings, state_dir=state_dir, runtime_dir=str(runtime_dir))
@@ -405,13 +407,24 @@ def left_out(settings: Settings, opened: Sequence[str] = ()) -> str:
     )
 
 
-def _read(table: dict[str, Any]) -> tuple[Settings, list[tuple[str, str]]]:
-    """Return the settings and the faults of the table; what is at fault has its default, so that all is checked."""
+def where_from(path: Path | None, environ: Mapping[str, str] = os.environ) -> Mapping[Location, str]:
+    """Return which variable each value comes from that the environment says, by its place in the table."""
+    return overlaid(read_toml(path) if path else {}, environ, Settings, LISTS).variables
+
+
+def _read(
+    table: dict[str, Any], variables: Mapping[Location, str]
+) -> tuple[Settings, list[tuple[str, str]], dict[str, str]]:
+    """Return the settings and the faults of the table; what is at fault has its default, so that all is checked.
+
+    The last is which variable says what is at fault, by its key.
+    """
     try:
-        return _SCHEMA.read(table), []
+        return _SCHEMA.read(table), [], {}
     except TableFaults as error:
         sound = without(table, [location for _, _, location in error.faults])
-        return _SCHEMA.read(sound), [(key, message) for key, message, _ in error.faults]
+        places = {key: variable_of(location, variables) for key, _, location in error.faults}
+        return _SCHEMA.read(sound), [(key, message) for key, message, _ in error.faults], places
 
 
 def _repeated_listeners(settings: Settings) -> Iterator[tuple[str, str]]:
