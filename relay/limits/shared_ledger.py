@@ -285,7 +285,8 @@ class SharedLedger:
 
         def ask(scope: str, limit: int, others: Sequence[Share], _: datetime) -> Grant:
             held = asked[scope] = part(limit, [each.held for each in others])
-            return Grant(held=held, wanted=held, granted=held)
+            # Who has none yet wants one at least: so the others see it, and leave it a share.
+            return Grant(held=held, wanted=max(1, held), granted=held)
 
         began = self.wall()
         try:

@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from relay.directory.model import Account, Server
+from relay.limits.constants import TELL_SECONDS
 from relay.limits.limiter import Limiter
 from relay.limits.permit import Permit
 from relay.limits.shared_ledger import SharedLedger
 from relay.store.db.database import open_database
 from relay.store.db.errors import StoreError
+from relay.store.db.tables import shares
 from relay.store.queue.queue import Queue
 
 SERVER = Server(name="acmejets", host="h", messages_per_minute=30, recipients_per_day=10)
@@ -281,6 +284,18 @@ async def test_a_store_that_does_not_answer_stops_nobody_for_ever(
     refusals.append(StoreError("no"))
     with pytest.raises(StoreError):
         await one.permit(DAY, JANE, None)
+
+
+async def test_processes_agree_on_even_shares_for_an_outage(house: House) -> None:
+    for _ in range(4):
+        for limiter in house.limiters:
+            assert await permit_of(limiter, replace(MINUTE, messages_per_minute=6000)) is not None
+            await limiter.tidy()
+        house.clock.now += TELL_SECONDS
+    held = [
+        await queue._database.read(lambda c: c.execute(select(shares.c.held)).scalars().all()) for queue in house.queues
+    ]
+    assert held == [[2000] * 3] * 3
 
 
 async def test_all_processes_have_their_part_of_the_rate(tmp_path: Path) -> None:
