@@ -288,10 +288,9 @@ def kept(changes: Iterable[Change]) -> KeptChanges:
     given = tuple(changes)
     if not given:
         return _NOTHING
-    room = _KEPT_OCTETS
-    for field, before, after in given:
-        room -= _MOST_OCTETS_OF_CHARACTER * (len(field) + len(before) + len(after))
-    return KeptChanges(given) if room >= 0 and len(given) <= _MOST_KEPT else _cut(given)
+    characters = len("".join([text for change in given for text in change]))
+    is_short = characters * _MOST_OCTETS_OF_CHARACTER <= _KEPT_OCTETS
+    return KeptChanges(given) if is_short and len(given) <= _MOST_KEPT else _cut(given)
 
 
 def _cut(changes: Iterable[Change]) -> KeptChanges:
