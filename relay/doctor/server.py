@@ -124,7 +124,7 @@ async def examine(
 async def _examine_api(
     server: Server, account: Account, secret: Secret | None, senders: Iterable[Address]
 ) -> Examination:
-    from relay.upstream.http.probe import examine_api  # noqa: PLC0415  0.2 s, for the few that need it
+    from relay.upstream.http.probe import examine_api  # noqa: PLC0415  0.1 s, for the few that need it
 
     seen = await examine_api(server, account, secret, senders)
     certificate = _parsed(seen.certificate) if seen.certificate is not None else None

@@ -311,7 +311,7 @@ class Upstream:
 
 
 def _load_apis() -> "type[ApiUpstream]":
-    from relay.upstream.http.upstream import ApiUpstream  # noqa: PLC0415  0.2 s, for the few that need it
+    from relay.upstream.http.upstream import ApiUpstream  # noqa: PLC0415  0.1 s, for the few that need it
 
     return ApiUpstream
 

@@ -67,7 +67,7 @@ async def probe(
 
 
 def _load_probe_api() -> "ProbeApi":
-    from relay.upstream.http.probe import probe_api  # noqa: PLC0415  0.2 s, for the few that need it
+    from relay.upstream.http.probe import probe_api  # noqa: PLC0415  0.1 s, for the few that need it
 
     return probe_api
 

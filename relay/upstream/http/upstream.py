@@ -4,7 +4,7 @@ Each account has a client of its own, whose connections are kept while it sends 
 go at once, the same slots say that count SMTP connections. Where an attempt was made before, or an answer is lost, the
 provider is asked whether it has sent the message, before it is sent again.
 
-Imported where the first such message leaves: httpx2 takes 0.2 s, and most relays need no API.
+Imported where the first such message leaves: httpx2 takes 0.1 s and 2 MB, and most relays need no API.
 """
 
 import asyncio
