@@ -143,7 +143,7 @@ class Authenticator:
             return self._refused(client, talk.name, replies.NO_LOGINS_NOW)
         key = failure_key(client, talk.name)
         # SECURITY: asked again, because others from there may have failed while this one was being checked. Else a
-        # crowd that asks at the same moment would have more answers than the limit.
+        # burst of logins at the same moment would get more answers than the limit.
         if self._failures.is_barred(key):
             return self._refused(client, talk.name, replies.TOO_MANY_LOGIN_FAILURES)
         if login is None:

@@ -42,7 +42,7 @@ async def latencies(port: int, upstream: int, from_: str, job: Callable[[], floa
 
 @dataclass(slots=True)
 class _Pace:
-    """A crowd of connections of which the next free one sends the next message."""
+    """Connections of which the next free one sends the next message."""
 
     from_: str
     _free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)

@@ -21,7 +21,7 @@ from relay.mail.address import Address
 from relay.secrets.secret import Secret, SecretRef, secret_ref
 from relay.secrets.sources import SecretUnavailable
 
-# Enough for ten thousand accounts in some minutes, and no crowd at anybody's door.
+# Enough for ten thousand accounts in some minutes, and not too many connections to one server.
 _AT_ONCE = 16
 _AT_ONE_SERVER = 8
 _Records: TypeAlias = list[FindingRecord]

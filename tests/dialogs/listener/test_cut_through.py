@@ -64,7 +64,7 @@ async def feed(message: MessageReceiver, octets: bytes) -> None:
 async def test_a_large_message_is_foreseen_with_its_header_and_what_is_there(tmp_path: Path) -> None:
     clock, opened = Clock(), Opened()
     message = receiver(tmp_path, clock)
-    with CutThrough(message, opened, clock) as foresight:
+    with CutThrough(message, opened, clock) as early:
         await feed(message, HEAD + b"\r\n" + LINES)
         (handed,) = opened.handed
         ((header, body),) = handed.foreseen
@@ -77,7 +77,7 @@ async def test_a_large_message_is_foreseen_with_its_header_and_what_is_there(tmp
         content = await message.finish()
         assert content.body is body
         assert b"".join(body.since(0)) == LINES * 2
-        submission = foresight.take()
+        submission = early.take()
         assert isinstance(submission, FakeSubmission)
         assert submission.handed is handed
     assert not handed.abandoned.is_set()
@@ -105,11 +105,11 @@ async def test_what_is_not_taken_is_abandoned(tmp_path: Path) -> None:
 async def test_what_is_not_foreseen(tmp_path: Path, octets: bytes, seconds: float, in_memory: int) -> None:
     clock, opened = Clock(), Opened()
     message = receiver(tmp_path, clock, in_memory)
-    with CutThrough(message, opened, clock) as foresight:
+    with CutThrough(message, opened, clock) as early:
         clock.now = seconds
         await feed(message, octets)
         assert not opened.handed
-        foresight.take()
+        early.take()
     assert len(opened.handed) == 1
     assert not opened.handed[0].abandoned.is_set()
 

@@ -62,7 +62,7 @@ def failure_of(outcome: Outcome) -> Failure:
     return outcome.failure
 
 
-def crowd(number: int) -> list[str]:
+def addresses(number: int) -> list[str]:
     return [f"r{index}@there.example" for index in range(number)]
 
 
@@ -119,7 +119,7 @@ async def test_a_reset_leaves_with_what_follows_it() -> None:
 
 async def test_so_many_recipients_leave_in_groups_of_a_hundred() -> None:
     async with recorder("PIPELINING") as server, upstream() as way_out:
-        assert (await way_out.deliver(to(server, *crowd(250)))).accepted
+        assert (await way_out.deliver(to(server, *addresses(250)))).accepted
         sizes = [(turn.count("MAIL"), turn.count("RCPT"), turn.count("DATA")) for turn in turns(server)]
         assert sizes == [(0, 0, 0), (1, 100, 0), (0, 100, 0), (0, 50, 1), (0, 0, 0)]
 
@@ -162,7 +162,7 @@ async def test_each_of_many_recipients_has_its_own_answer(all_or_none: bool) -> 
         await line.send(b"550 5.1.1 no r%d\r\n" % number if number % 7 == 6 else GOOD)
 
     async with scripted(offers=PIPELINING, answers={"RCPT": judge}) as server:
-        outcome = await deliver(server, *crowd(230), all_or_none=all_or_none)
+        outcome = await deliver(server, *addresses(230), all_or_none=all_or_none)
         named = {index: failure.reply.text for index, failure in outcome.refused.items()}
         last = 100 if all_or_none else 230  # a refusal among the first hundred: the others are not asked
         assert named == {index: f"no r{index}" for index in range(last) if index % 7 == 6}
@@ -279,7 +279,7 @@ async def test_who_is_accepted_after_a_server_had_enough_has_the_message() -> No
 
 async def test_no_further_group_leaves_after_a_server_had_enough() -> None:
     async with scripted(offers=PIPELINING, answers={"RCPT": [*[GOOD] * 60, FULL]}) as server:
-        outcome = await deliver(server, *crowd(250))
+        outcome = await deliver(server, *addresses(250))
         assert outcome.accepted
         assert set(outcome.refused) == set(range(60, 250))
         assert all(failure.in_next_transaction for failure in outcome.refused.values())
@@ -378,7 +378,7 @@ async def test_each_answer_has_the_time_of_one() -> None:
 
     async with scripted(offers=PIPELINING, answers={"RCPT": slowly}) as server:
         started = time.monotonic()
-        assert (await deliver(server, *crowd(6))).accepted
+        assert (await deliver(server, *addresses(6))).accepted
         assert time.monotonic() - started > FAST.reply
 
 
@@ -397,7 +397,7 @@ async def test_answers_larger_than_any_window_do_not_stop_both_sides() -> None:
             await super().talk(line)
 
     async with scripted(kind=Narrow, offers=PIPELINING, answers={"RCPT": at_length}) as server:
-        outcome = await deliver(server, *crowd(300))
+        outcome = await deliver(server, *addresses(300))
         assert outcome.accepted
         assert outcome.refused == {}
 
@@ -432,7 +432,7 @@ async def test_mail_is_counted_once_in_each_transaction() -> None:
 
     async with scripted(offers=PIPELINING) as server, upstream() as way_out:
         for _ in range(2):
-            assert (await way_out.deliver(to(server, *crowd(150)), Progress(on_mail=count))).accepted
+            assert (await way_out.deliver(to(server, *addresses(150)), Progress(on_mail=count))).accepted
         assert counted == [1, 1]
 
 
@@ -442,8 +442,8 @@ async def test_mail_that_cannot_be_counted_does_not_leave() -> None:
 
     async with scripted(offers=PIPELINING) as server, upstream() as way_out:
         with pytest.raises(StoreError):
-            await way_out.deliver(to(server, *crowd(1)), Progress(on_mail=refuse))
-        assert (await way_out.deliver(to(server, *crowd(1)), Progress())).accepted
+            await way_out.deliver(to(server, *addresses(1)), Progress(on_mail=refuse))
+        assert (await way_out.deliver(to(server, *addresses(1)), Progress())).accepted
         assert sum(verbs.count("MAIL") for verbs in server.verbs) == 1
 
 
