@@ -18,6 +18,11 @@ class Hearing:
         self._input = b""
         self._errors = 0
 
+    @property
+    def errors_left(self) -> int:
+        """How many commands it may get wrong before the server leaves."""
+        return self.rules.errors - self._errors
+
     def feed(self, octets: bytes) -> None:
         self._input += octets
 

@@ -26,6 +26,11 @@ from tests.peers.told import capture_logs
 
 PASSWORDS = (("support", "right"), ("jane", "schön €"))
 _REPLY = re.compile(r"[2-5][0-9]{2}[ -][ -~]*")
+# A word that may end the session, where something is behind it.
+_END = re.compile(
+    rb"^(?:QUIT|GET|POST|PUT|HEAD|DELETE|OPTIONS|CONNECT|TRACE|PATCH|PRI)\b(?=.*\n.)",
+    re.IGNORECASE | re.MULTILINE | re.DOTALL,
+)
 _ENHANCED = re.compile(r"([245])[0-9]{2} \1\.[0-9]{1,3}\.[0-9]{1,3} \S.*")
 RULES = st.builds(
     Rules,
@@ -159,9 +164,20 @@ class SessionMachine(RuleBasedStateMachine):
         assert self.line is not None
         self.session.feed(octets)
         self.step = next(self.play)
-        pieces = [octets[at : at + cut] for at in range(0, len(octets), cut)] if cut else [octets]
-        await self.line.send_in(pieces)
+        await self.line.send_in(self._cut(octets, cut))
         await self._listen()
+
+    def _cut(self, octets: bytes, cut: int) -> list[bytes]:
+        """Return the pieces in which octets leave. What may be behind the end of the session leaves with the end.
+
+        Octets that come when the server has closed its side are answered by its kernel with a reset, and with that
+        ours forgets the replies that nobody has read.
+        """
+        end = _END.search(octets)
+        if not cut or octets.count(b"\n") >= self.session.errors_left:
+            return [octets]
+        whole = end.start() if end else len(octets)
+        return [*(octets[at : min(at + cut, whole)] for at in range(0, whole, cut)), octets[whole:]]
 
     async def _listen(self) -> None:
         """Hear what must come, to the point where the client must say more or the session is over."""
