@@ -51,7 +51,7 @@ class Changes(InThreads):
     def _make_all(self) -> None:
         start = time.monotonic()
         for change in self._changes:
-            time.sleep(max(0.0, start + change.at - time.monotonic()))
+            time.sleep(max(0.0, start + change.at - time.monotonic()))  # the plan of the day
             while not self._is_made(change):
                 time.sleep(_PAUSE)
             self.made[change.name] = time.monotonic()

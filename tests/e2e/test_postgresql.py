@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from http.client import HTTPConnection
@@ -156,6 +155,10 @@ def test_workers_share_a_postgresql(url: str, start_relay: StartRelay, recorder:
     assert len(ledger.promised) == 240
 
 
+def has_promised(ledger: Ledger, number: int) -> bool:
+    return len(ledger.promised) >= number
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_killed_postgresql_loses_nothing_that_was_promised(start_relay: StartRelay, recorder: Recorder) -> None:
@@ -170,9 +173,10 @@ def test_a_killed_postgresql_loses_nothing_that_was_promised(start_relay: StartR
             ]
             for client in clients:
                 client.start()
-            time.sleep(0.3 + number / 10)
+            wanted = len(ledger.promised) + 10 * (number + 1)
+            wait_until(partial(has_promised, ledger, wanted), "mail that was taken", 60)
             server.kill()
-            time.sleep(0.5)
+            wait_until(lambda: not takes_mail(ledger, relay, f"{number}.meanwhile"), "mail that is refused")  # noqa: B023
             server.start()
             for client in clients:
                 client.join(60)

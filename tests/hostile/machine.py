@@ -27,10 +27,7 @@ from tests.peers.told import capture_logs
 PASSWORDS = (("support", "right"), ("jane", "schön €"))
 _REPLY = re.compile(r"[2-5][0-9]{2}[ -][ -~]*")
 # A word that may end the session, where something is behind it.
-_END = re.compile(
-    rb"^(?:QUIT|GET|POST|PUT|HEAD|DELETE|OPTIONS|CONNECT|TRACE|PATCH|PRI)\b(?=.*\n.)",
-    re.IGNORECASE | re.MULTILINE | re.DOTALL,
-)
+_END = re.compile(rb"(?ims)^(?:QUIT|GET|POST|PUT|HEAD|DELETE|OPTIONS|CONNECT|TRACE|PATCH|PRI)\b(?=.*\n.)")
 _ENHANCED = re.compile(r"([245])[0-9]{2} \1\.[0-9]{1,3}\.[0-9]{1,3} \S.*")
 RULES = st.builds(
     Rules,

@@ -243,7 +243,7 @@ def _send(house: House, body: bytes, *, length: int | None = None) -> Answer:
 
 async def test_who_dawdles_and_who_meets_a_broken_store_are_told_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing() -> Message:
-        await asyncio.sleep(60)
+        await asyncio.sleep(60)  # it is given up for
         raise AssertionError
 
     monkeypatch.setattr(guard, "_BODY_SECONDS", 0.01)

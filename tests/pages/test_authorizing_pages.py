@@ -73,7 +73,7 @@ def test_by_the_api_at_another_device(console: Console, identity: IdentityServer
     waiting = api.ask("POST", "/servers/device/authorized", asked)
     assert (waiting.status, waiting.json["step"]) == (200, "waiting")
     identity.allow_device(begun["code"], MAILER)
-    time.sleep(begun["interval"])
+    time.sleep(begun["interval"])  # RFC 8628: nobody asks sooner
     done = api.ask("POST", "/servers/device/authorized", asked)
     assert (done.status, done.json["step"], done.json["account"]) == (200, "authorized", f"device/{MAILER}")
     told = [one["operation"] for one in api.get("/audit?who=robot")["items"]]

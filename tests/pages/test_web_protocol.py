@@ -102,7 +102,7 @@ async def test_who_comes_takes_the_place_of_the_one_that_asks_nothing(port: int)
 async def test_an_answer_that_nobody_reads_is_not_kept(port: int) -> None:
     reader, writer = await asyncio.open_connection(LOOPBACK, port, limit=1024)
     writer.write(WHOLE.replace(b"GET /", b"GET /long"))
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.5)  # longer than what nobody reads is kept
     with suppress(ConnectionError):
         assert len(await asyncio.wait_for(reader.read(), 10)) < 400 * 65536
     writer.transport.abort()

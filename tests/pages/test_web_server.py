@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from relay.config.endpoint import TcpAddress
 from relay.control.results import WebState
 from relay.web.kit.server import WebServer
+from tests.peers.moments import a_while
 from tests.peers.system import LOOPBACK, wait_until
 from tests.peers.told import capture_logs
 
@@ -44,7 +45,7 @@ async def test_who_comes_while_the_pages_are_made_waits_for_them() -> None:
     server = WebServer(ANY, slowly)
     await server.start()
     asking = asyncio.create_task(answer_at(server.address))
-    await asyncio.sleep(0.05)
+    await a_while(0.05)
     assert not asking.done()
     may_go_on.set()
     async with asyncio.timeout(10):
@@ -61,7 +62,7 @@ async def test_the_pages_are_made_when_somebody_comes_and_once() -> None:
 
     server = WebServer(ANY, noting)
     await server.start()
-    await asyncio.sleep(0.05)
+    await a_while(0.05)
     assert made == []
     for _ in range(2):
         assert b"here" in await answer_at(server.address)

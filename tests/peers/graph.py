@@ -136,7 +136,7 @@ class GraphServer:
             if self._now > self.at_once:
                 return self._refused(429, "ApplicationThrottled", "over its MailboxConcurrency limit")
             reply = await self._answer(request)
-            await asyncio.sleep(self.answer_seconds)
+            await asyncio.sleep(self.answer_seconds)  # a slow server
             return reply
         finally:
             self._now -= 1
@@ -195,7 +195,7 @@ class GraphServer:
     async def _mood(self, send: Any) -> Reply:
         mood = self.moods.pop(0) if self.moods else ""
         if mood == "silent":
-            await asyncio.sleep(3600)
+            await asyncio.sleep(3600)  # a server that says nothing
         if mood == "lost before":
             raise LostAnswer
         if mood and not mood.endswith("after"):

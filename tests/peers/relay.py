@@ -56,7 +56,7 @@ class Relay:
     def log(self) -> str:
         """Everything that the service said up to now. Its lines are written behind, within 100 ms."""
         if self.process is not None and self.process.poll() is None:
-            time.sleep(0.1)
+            time.sleep(0.1)  # its lines are written behind
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     @property

@@ -51,3 +51,27 @@ def test_no_deadline_is_one_that_a_busy_machine_misses() -> None:
 )
 def test_a_short_deadline_is_found(line: str, is_short: bool) -> None:
     assert bool(short_deadlines(line)) is is_short
+
+
+def unexplained_sleeps(source: str) -> list[int]:
+    """The lines at which a test sleeps and is in no loop that looks for something, without a word on it."""
+    lines, tree = source.splitlines(), ast.parse(source)
+    looking = {node for loop in ast.walk(tree) if isinstance(loop, ast.While) for node in ast.walk(loop)}
+    return [
+        call.lineno
+        for call in calls(tree, "sleep")
+        if call not in looking and ast.unparse(call.args[0]) != "0" and "  # " not in lines[call.lineno - 1]
+    ]
+
+
+def test_a_fixed_sleep_says_why_nothing_can_be_waited_for() -> None:
+    """That something stays away is looked for by `tests.peers.moments.a_while`, whose reason is always the same."""
+    files = [path for path in FILES if path.name != "moments.py"]
+    wrong = [f"{path.relative_to(ROOT)}:{line}" for path in files for line in unexplained_sleeps(path.read_text())]
+    assert not wrong
+
+
+def test_an_unexplained_sleep_is_found() -> None:
+    assert unexplained_sleeps("time.sleep(1)") == [1]
+    assert unexplained_sleeps("time.sleep(1)  # a lease") == []
+    assert unexplained_sleeps("while not done:\n    time.sleep(1)") == []

@@ -124,7 +124,7 @@ async def test_a_slow_hand_over_is_no_silence() -> None:
 async def _drip(client: RawClient, text: bytes, pause: float) -> None:
     for octet in text:
         await client.send(bytes([octet]))
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause)  # the pace of a client
 
 
 @on_both_loops

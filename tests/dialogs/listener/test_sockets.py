@@ -15,6 +15,7 @@ from relay.listener.server import Listeners
 from relay.listener.sockets import ListenError, ours
 from relay.system.peer_credentials import user_name
 from tests.dialogs.listener.listener_kit import Door, FakeAcceptance, FakeLogins, door, on_both_loops, unix_listener
+from tests.peers.moments import a_while
 
 
 @on_both_loops
@@ -43,7 +44,7 @@ async def test_clients_are_let_in_when_every_address_is_open(tmp_path: Path) -> 
     relay = Door(listeners, FakeAcceptance(), FakeLogins())
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(relay.client(address)) for address in listeners.addresses]
-        await asyncio.sleep(0.05)
+        await a_while(0.05)
         assert listeners.connections == 0
         await listeners.serve()
         for client in clients:

@@ -25,6 +25,7 @@ from tests.dialogs.upstream.upstream_kit import (
     transfer_to,
     until,
 )
+from tests.peers.moments import a_while
 
 pytestmark = pytest.mark.timeout(60)
 WELCOME, GOOD = b"235 2.7.0 welcome\r\n", b"250 2.0.0 ok\r\n"
@@ -100,7 +101,7 @@ async def test_nothing_is_opened_ahead_before_a_login_has_worked() -> None:
     async with scripted(answers={"AUTH": hang}) as server, upstream() as way_out:
         tasks = [asyncio.create_task(way_out.deliver(to(server))) for _ in range(10)]
         await asked.wait()
-        await asyncio.sleep(0.05)
+        await a_while(0.05)
         assert len(server.lines) == 1
         answer.set()
         assert all(outcome.accepted for outcome in await asyncio.gather(*tasks))
@@ -117,7 +118,7 @@ async def test_nothing_is_opened_for_an_account_whose_login_is_refused() -> None
         assert meanings == {Meaning.LOGIN_REFUSED}
         refused = len(server.lines) - 1
         assert refused <= 4, "as many as were under way at once"
-        await asyncio.sleep(0.05)
+        await a_while(0.05)
         assert len(server.lines) == 1 + refused
 
 
@@ -181,7 +182,7 @@ async def test_no_more_are_open_than_the_limit_whatever_happens(is_shared: bool)
 
     async def dawdle(line: Line) -> None:
         nonlocal most
-        await asyncio.sleep(dice.random() / 200)
+        await asyncio.sleep(dice.random() / 200)  # the pace of a server
         # Not those that the client has closed, though this server has not come to see it.
         readers = [each.reader for each in line.server.lines]
         most = max(most, sum(not (reader._eof or reader.exception()) for reader in readers))  # type: ignore[attr-defined]
@@ -195,7 +196,7 @@ async def test_no_more_are_open_than_the_limit_whatever_happens(is_shared: bool)
             tasks.append(asyncio.create_task(way_out.deliver(to(server, account, **settings))))
             if dice.random() < 0.2:
                 asyncio.get_running_loop().call_later(dice.random() / 20, tasks[-1].cancel)
-            await asyncio.sleep(dice.random() / 500)
+            await asyncio.sleep(dice.random() / 500)  # the pace of clients
         await asyncio.wait(tasks)
         assert all(task.result().accepted for task in tasks if not task.cancelled())
         assert sum(not task.cancelled() for task in tasks) > 100

@@ -185,7 +185,7 @@ async def test_all_but_its_end_has_left_when_the_gate_is_passed(content: Content
     async def gate() -> None:
         while len(received) < len(whole) - 2:  # noqa: ASYNC110  the socket's buffer knows no event
             await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # for more, if more came
         seen.append((len(received), progress.phase, progress.final_dot_sent))
 
     progress = Progress(before_final_dot=gate)
@@ -231,7 +231,7 @@ async def test_cancelling_in_the_middle_leaves_no_whole_chunk() -> None:
     async def hang(line: Line) -> None:
         await line.reader.readexactly(100_000)
         came.set()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # so that it is cancelled in the middle
         left = 0
         while piece := await line.reader.read(1_000_000):
             left += len(piece)

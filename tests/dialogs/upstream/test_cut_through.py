@@ -15,6 +15,7 @@ from relay.upstream.outcome import Outcome, Phase
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Progress, Transfer, pieces, pieces_as_they_come
 from tests.dialogs.upstream.upstream_kit import FAST, Drop, ScriptedServer, scripted, server_at, transfer_to, until
+from tests.peers.moments import a_while
 
 HEADER = b"Subject: large\r\n"
 LINE = b".%078d\r\n" % 1
@@ -103,7 +104,7 @@ async def test_it_ends_when_somebody_takes_it_on(way: Way) -> None:
     await until(lambda: "DATA" in way.server.verbs[0][-1:])
     way.come(LINE * 3000)
     way.come(b"no end")
-    await asyncio.sleep(0.05)
+    await a_while(0.05)
     assert not way.server.messages
     progress = Progress()
     outcome = await way.finish(sent_early, progress)
@@ -125,7 +126,7 @@ async def test_the_gate_of_who_takes_it_on_is_passed_before_the_dot(way: Way) ->
     way.come(LINE)
     progress = Progress(before_final_dot=gate)
     ending = asyncio.create_task(way.finish(way.start(), progress))
-    await asyncio.sleep(0.1)
+    await a_while(0.1)
     assert not (progress.final_dot_sent)
     assert not (way.server.messages)
     opened.set()
@@ -134,10 +135,16 @@ async def test_the_gate_of_who_takes_it_on_is_passed_before_the_dot(way: Way) ->
 
 
 async def test_who_takes_it_on_may_cancel_before_the_dot(way: Way) -> None:
+    reached = asyncio.Event()
+
+    async def gate() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
     way.come(LINE)
-    progress = Progress(before_final_dot=asyncio.Event().wait)  # type: ignore[arg-type]
+    progress = Progress(before_final_dot=gate)
     ending = asyncio.create_task(way.finish(way.start(), progress))
-    await asyncio.sleep(0.1)
+    await reached.wait()
     ending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await ending

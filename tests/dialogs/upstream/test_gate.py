@@ -194,7 +194,7 @@ async def test_a_gate_that_raises_ends_the_delivery_before_the_dot(error: Except
 
 async def test_no_deadline_runs_in_the_gate() -> None:
     async def gate() -> None:
-        await asyncio.sleep(2 * short.final)
+        await asyncio.sleep(2 * short.final)  # longer than any deadline
 
     short = replace(FAST, reply=0.7, chunk=0.7, final=0.7)
     progress = Progress(before_final_dot=gate)

@@ -373,7 +373,7 @@ async def test_each_answer_has_the_time_of_one() -> None:
     """A server that is slow with each recipient is not given up for their number."""
 
     async def slowly(line: Line) -> None:
-        await asyncio.sleep(FAST.reply / 4)
+        await asyncio.sleep(FAST.reply / 4)  # a slow server
         await line.send(GOOD)
 
     async with scripted(offers=PIPELINING, answers={"RCPT": slowly}) as server:
@@ -410,7 +410,7 @@ async def test_the_phase_goes_on_with_every_answer() -> None:
 
     def look(answer: bytes) -> Answer:
         async def wait_a_moment(line: Line) -> None:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # a slow server
             seen.append((line.commands[-1][:4], progress.phase))
             await line.send(answer)
             if answer == INVITATION:

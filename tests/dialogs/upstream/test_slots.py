@@ -30,7 +30,7 @@ def transfer(server: ScriptedServer, account: str, **settings: object) -> Transf
 
 async def test_no_more_are_open_than_the_limit_also_while_old_ones_are_closed() -> None:
     async def slow_bye(line: Line) -> None:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # a slow server
         await line.send(b"221 2.0.0 bye\r\n")
 
     async with scripted(kind=Counting, answers={"QUIT": slow_bye}) as server:
@@ -117,7 +117,7 @@ async def test_who_waits_for_room_has_it_also_after_the_limit_was_lowered() -> N
         await line.send(GOOD)
 
     async def slow_bye(line: Line) -> None:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # a slow server
         await line.send(b"221 2.0.0 bye\r\n")
 
     async with scripted(kind=Counting, answers={".": wait, "QUIT": slow_bye}) as server:

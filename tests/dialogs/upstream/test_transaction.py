@@ -503,7 +503,7 @@ async def test_cancelling_in_the_middle_of_the_message_sends_no_dot() -> None:
         await line.send(b"354 go on\r\n")
         await line.reader.readexactly(100_000)
         came.set()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # so that it is cancelled in the middle
         try:
             rest.set_result((await line.reader.read())[-5:])
         except ConnectionError:

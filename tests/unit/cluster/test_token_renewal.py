@@ -21,6 +21,7 @@ from relay.store.cluster.leader_lease import LeaseTable, NamedLease
 from relay.store.db.database import open_database
 from relay.store.db.errors import StoreError
 from relay.store.people.secrets import SecretTable
+from tests.peers.moments import a_while
 from tests.unit.secrets.oauth_kit import Clock, FakeProvider, grant, ref_to
 
 REF = ref_to()
@@ -143,7 +144,7 @@ async def test_an_authorization_that_comes_while_another_renews_counts(house: Ho
     renewing = asyncio.create_task(house.one.secret())
     await until(lambda: bool(house.one.provider.asked))
     keeping = asyncio.create_task(house.two.tokens.keep(REF, grant(7)))
-    await asyncio.sleep(0.1)
+    await a_while(0.1)
     assert not keeping.done(), "it waits for the renewal"
     house.one.provider.gate.set()
     assert await renewing == "access-1"
@@ -204,7 +205,7 @@ async def test_without_the_store_each_renews_in_memory_what_is_not_spent(
         await house.two.secret(ref)
         house.clock.forward(4000)
         assert await house.one.secret(ref) == f"access-{before + 2}"
-        await asyncio.sleep(0.05)
+        await a_while(0.05)
         assert len(house.one.provider.asked) == before + 2, "the store is tried again, not the provider"
     house.one.table.is_away = False
     await until(lambda: house.one.tokens._account(ref).unsaved is None)

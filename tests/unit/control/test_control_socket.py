@@ -257,7 +257,7 @@ async def test_it_ends_while_what_answers_is_made_and_begins(
     await control.start()
     _, writer = await asyncio.open_unix_connection(path)
     for _ in range(steps):
-        await asyncio.sleep(0.0001 if steps % 4 else 0)
+        await asyncio.sleep(0.0001 if steps % 4 else 0)  # how far it has come is what differs
     await control.stop()
     writer.close()
     assert not path.exists()

@@ -10,6 +10,7 @@ import pytest
 
 from relay.delivery.outcome import State
 from relay.store.queue.messages import StoredMessage
+from tests.peers.moments import a_while
 from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import dispatching, limited, reached, stored, upstream_of
 
@@ -42,7 +43,7 @@ async def test_no_more_is_taken_than_there_are_connections_for_and_more_when_the
         async with asyncio.timeout(10):
             while len(upstream.transfers) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.1)
+            await a_while(0.1)
             assert len(upstream.transfers) == 2
             assert some.backlogs[-1] == 5  # it would use all
             some.granted = 4
@@ -74,7 +75,7 @@ async def test_a_worker_that_took_all_does_not_look_again(
         async with asyncio.timeout(10):
             while len(upstream.transfers) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
+        await a_while(0.1)
         before = len(looks)
         upstream.gate.set()
         for id_ in ids:

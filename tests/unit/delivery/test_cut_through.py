@@ -15,6 +15,7 @@ from relay.mail.content import Content, GrowingBody
 from relay.mail.reply import Reply
 from relay.upstream.outcome import Failure, Outcome, Phase
 from relay.upstream.transaction import Progress, Transfer
+from tests.peers.moments import a_while
 from tests.unit.delivery.bench_kit import (
     CLIENT,
     DIRECTORY,
@@ -169,5 +170,5 @@ async def test_what_is_abandoned_before_it_went_never_goes(make_bench: Maker) ->
     submission = bench.acceptance.open(CLIENT, envelope_of(SUPPORT), arrival_now())
     submission.foresee(MESSAGE.header, Body())
     submission.abandon()
-    await asyncio.sleep(0.05)
+    await a_while(0.05)
     assert not bench.upstream.ahead

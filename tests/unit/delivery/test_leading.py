@@ -17,6 +17,7 @@ from relay.mail.reply import Reply
 from relay.store.cluster.leader_lease import LeaseTable, NamedLease
 from relay.system.clock import utc_now
 from relay.upstream.outcome import Outcome
+from tests.peers.moments import a_while
 from tests.unit.delivery.bench_kit import DeliveryKit
 from tests.unit.delivery.delivery_kit import ACCOUNT, NO_LOGIN, reached, state_of, stored, upstream_of
 from tests.unit.secrets.oauth_kit import Clock
@@ -60,7 +61,7 @@ async def hold(delivery: DeliveryKit) -> str:
 async def some_looks(runner: QueueRunner) -> None:
     for _ in range(3):
         runner.wake()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # it looks and finds nothing, of which nobody is told
 
 
 async def test_a_held_account_is_probed_by_who_leads_as_soon_as_it_does(delivery: DeliveryKit) -> None:
@@ -140,13 +141,13 @@ async def test_what_is_old_is_deleted_by_who_leads(
     lead = Switch()
     keeping = Maintenance(delivery.queue, tmp_path, free_floor=0, keep_seconds=1, forget=forget, lead=lead)
     task = asyncio.create_task(keeping.run())
-    await asyncio.sleep(0.1)
+    await a_while(0.1)
     assert forgotten == []
     lead.is_ours = True
     async with asyncio.timeout(10):
         while not forgotten:  # noqa: ASYNC110 - it is asked again and again
             await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
+    await a_while(0.1)
     assert len(forgotten) == 1, "once an hour"
     assert forgotten[0] <= datetime.now(UTC)
     task.cancel()

@@ -16,6 +16,7 @@ from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.store.queue.claims import Late
 from relay.upstream.outcome import Failure, Outcome, Phase
+from tests.peers.moments import a_while
 from tests.unit.delivery.bench_kit import CLIENT, MESSAGE, DeliveryKit, arrival_now, complete, envelope_of
 from tests.unit.delivery.delivery_kit import dispatching, limited, message_of, reached, state_of, stored, upstream_of
 
@@ -156,7 +157,7 @@ async def test_what_the_day_has_no_room_for_any_more_is_left_where_it_waits(
     async with dispatching(delivery) as runner:
         runner.wake()
         await asyncio.wait_for(asked.wait(), 10)
-        await asyncio.sleep(0.1)
+        await a_while(0.1)
         message = await message_of(delivery, id_)
     assert (message.state, message.attempts) == (State.QUEUED, 0)
 
@@ -230,7 +231,7 @@ async def test_what_waits_for_the_days_budget_is_warned_about_and_given_up(
             async with asyncio.timeout(10):
                 while await kinds() != expected:  # noqa: ASYNC110  the store knows no event
                     await asyncio.sleep(0.01)
-            await asyncio.sleep(0.2)
+            await a_while(0.2)
             assert await kinds() == expected
             if hours < 97:
                 after = await message_of(delivery, id_)

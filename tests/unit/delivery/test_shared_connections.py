@@ -17,6 +17,7 @@ from relay.upstream.outcome import Outcome
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Transfer
 from tests.dialogs.upstream.upstream_kit import FAST, Counting, Line, ScriptedServer, scripted, server_at, transfer_to
+from tests.peers.moments import a_while
 
 pytestmark = pytest.mark.timeout(60)
 TIMEOUTS = replace(FAST, reply=10, final=10, idle=30)
@@ -66,7 +67,7 @@ async def workers(path: Path, count: int) -> AsyncIterator[list[Worker]]:
 
 async def slowly(line: Line) -> None:
     """Take a message as a server does that has some work with it."""
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # a slow server
     await line.send(b"250 2.0.0 taken\r\n")
 
 
@@ -128,7 +129,7 @@ async def test_what_a_process_that_died_had_is_there_for_the_others(tmp_path: Pa
             await _until(lambda: dies.shares.allowance("acme/jane").granted == 4)
             dies.running.cancel()  # it does nothing more for the others
             rest = asyncio.create_task(lives.send(each, 50))
-            await asyncio.sleep(1.5)
+            await a_while(1.5)
             assert not lives.outcomes
             last_words.cancel()
             await dies.upstream.aclose()
@@ -153,4 +154,4 @@ async def test_accounts_that_share_a_limit_share_it_over_all_processes(tmp_path:
 
 async def _until(holds: Callable[[], bool]) -> None:
     while not holds():  # noqa: ASYNC110  what is waited for knows no event
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # a slow server

@@ -24,6 +24,7 @@ from relay.store.queue.queue import Queue
 from tests.peers.canaries import RIGHT, WRONG
 from tests.peers.fixtures import Certificates
 from tests.peers.mailboxes import NEEDS, MailboxServer
+from tests.peers.moments import a_while
 from tests.peers.told import capture_logs
 from tests.unit.mail.bounce_samples import ANN, EXCHANGE, EXIM, POSTFIX, QMAIL, SENT
 from tests.unit.store.store_kit import history, new_message
@@ -212,7 +213,7 @@ async def test_a_refused_login_is_said_once_and_not_tried_again_before_a_new_pas
     with capture_logs() as lines:
         watched.mail.refresh()
         await watched.until(lambda: watched.state()["state"] == "failing", "a failure")
-        await asyncio.sleep(0.5)  # five more looks, if it looked
+        await a_while(0.5)  # five more looks, if it looked
         assert mailbox_host.log.read_text().count(f"({user},127.0.0.1") <= 2, "one login, which Dovecot tells twice"
         assert "was refused" in watched.state()["reason"]
         await watched.vault.put("incoming/support", RIGHT, bound_to="localhost")
@@ -268,15 +269,18 @@ async def test_mailboxes_are_read_by_who_leads(tmp_path: Path) -> None:
     async with server, _watched(tmp_path, 0.01, lead) as watched:
         watched.directory = Directory(channels={"support": channel("support", replace(place, password=RIGHT))})
         watched.mail.refresh()
-        await asyncio.sleep(0.1)
+        await a_while(0.1)
         assert calls == []
         lead.is_ours = True
         await watched.until(lambda: bool(calls), "a call")
         await watched.mail.rest()
         assert watched.mail.status() == []
-        await asyncio.sleep(0.1)  # who was let in is told a moment later
+        # Who called before is told before: this is told when it ends.
+        reader, writer = await asyncio.open_connection(place.host, place.port)
+        assert await reader.read() == b""
+        writer.close()
         before = len(calls)
-        await asyncio.sleep(0.1)
+        await a_while(0.1)
         assert len(calls) == before
         await watched.mail.follow()
         await watched.until(lambda: len(calls) > before, "another call")

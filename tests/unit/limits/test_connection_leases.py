@@ -18,6 +18,7 @@ from relay.store.cluster import capacity_leases as table
 from relay.store.db.errors import StoreError
 from relay.store.db.tables import metadata
 from relay.store.queue.claims import Lease
+from tests.peers.moments import a_while
 
 pytestmark = pytest.mark.slow
 
@@ -356,7 +357,7 @@ async def test_who_shares_takes_nothing_while_the_store_is_silent(monkeypatch: p
     one = Process(world, "one", 2, 4)
     one.want(1)
     running = asyncio.create_task(one.shares.run())
-    await asyncio.sleep(0.1)
+    await a_while(0.1)
     running.cancel()
     await asyncio.wait({running})
     assert one.share.granted == 0
@@ -419,7 +420,7 @@ async def test_the_worker_goes_on_after_a_store_that_did_not_answer(monkeypatch:
     process = Process(world, "worker 0", 2, 4)
     running = asyncio.create_task(process.shares.run())
     process.want(2)
-    await asyncio.sleep(0.05)
+    await a_while(0.05)
     assert process.share.granted == 0
     world.is_down = False
     async with asyncio.timeout(10):

@@ -20,6 +20,7 @@ from relay.store.db.database import open_database
 from relay.store.db.errors import StoreError
 from relay.store.db.tables import shares
 from relay.store.queue.queue import Queue
+from tests.peers.moments import a_while
 
 SERVER = Server(name="acmejets", host="h", messages_per_minute=30, recipients_per_day=10)
 MINUTE = replace(SERVER, recipients_per_day=0)
@@ -114,7 +115,7 @@ async def test_a_permit_that_is_not_used_is_the_next_ones_or_is_taken_back(house
     first = await permit_of(one, server)
     assert first is not None
     waiting = asyncio.create_task(one.permit(server, JANE, None))
-    await asyncio.sleep(0.05)
+    await a_while(0.05)
     assert not waiting.done()
     first.end()
     async with asyncio.timeout(10):
@@ -133,13 +134,13 @@ async def test_who_leaves_the_line_leaves_nothing_behind(house: House) -> None:
     server = replace(MINUTE, messages_per_minute=1)
     assert await sent(one, server)
     waiting = [asyncio.create_task(two.permit(server, JANE, None)) for _ in range(3)]
-    await asyncio.sleep(0.05)
+    await a_while(0.05)
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
     assert await house.counted() == {"message": 1}
     waiting = [asyncio.create_task(two.permit(server, JANE, None)) for _ in range(2)]
-    await asyncio.sleep(0.05)
+    await a_while(0.05)
     two.close()
     assert [await each for each in waiting] == [None, None]
     assert await permit_of(two, server) is None

@@ -10,6 +10,7 @@ from relay.secrets.oauth.identity_provider import TokenRefused
 from relay.secrets.secret import Secret, client_owner
 from relay.secrets.sources import SecretDelayed
 from relay.secrets.vault import Vault
+from tests.peers.moments import a_while
 from tests.unit.secrets.oauth_kit import Clock, FakeProvider, grant, ref_to
 
 REF = ref_to()
@@ -308,7 +309,7 @@ async def test_a_service_renews_ahead_also_what_nobody_uses(vault: Vault, provid
     await until(lambda: len(provider.asked) == 2)  # by itself: nobody asks for a token meanwhile
     provider.error = TokenRefused("revoked by the user")
     await until(lambda: len(provider.asked) == 3)
-    await asyncio.sleep(1.5)
+    await a_while(1.5)
     assert len(provider.asked) == 3  # a refusal is the last word, until somebody authorizes it anew
     provider.error = None
     await tokens.keep(REF, grant(7, 1))
@@ -325,9 +326,9 @@ async def test_after_a_start_the_accounts_of_the_directory_are_renewed_ahead(
     tokens.watch([REF])
     await until(lambda: len(provider.asked) == 2)
     tokens.watch([])  # its server or profile is gone
-    await asyncio.sleep(0.1)
+    await a_while(0.1)
     before = len(provider.asked)
-    await asyncio.sleep(1.5)
+    await a_while(1.5)
     assert len(provider.asked) == before
     await tokens.aclose()
 

@@ -20,6 +20,7 @@ from relay.store.people.secrets import SecretTable
 from relay.store.queue.messages import HoldRow
 from relay.store.queue.queue import Queue
 from tests.peers import postgres as peer
+from tests.peers.moments import a_while
 from tests.peers.postgres import Postgres, postgres_server
 from tests.unit.store.store_kit import NOW, in_postgres, open_queue
 
@@ -94,7 +95,7 @@ async def test_a_change_is_known_at_once(
     queue, other = two
     async with following(other) as seen:
         await until(lambda: set(seen.topics) == set(Topic) and postgres.sql(name, LISTENING, name))
-        await asyncio.sleep(0.3)
+        await a_while(0.3)
         seen.topics.clear()
         await queue.put_hold(HOLD)
         await until(lambda: seen.topics)
@@ -149,7 +150,7 @@ async def test_what_could_not_be_looked_at_is_looked_at_again(two: tuple[Queue, 
         seen.topics.clear()
         seen.error = StoreError("not now")
         await queue.put_hold(HOLD)
-        await asyncio.sleep(0.5)
+        await a_while(0.5)
         assert seen.topics == []
         seen.error = None
         await until(lambda: Topic.HOLDS in seen.topics)
@@ -163,11 +164,11 @@ async def test_a_database_that_was_away_is_looked_at_once() -> None:
         async with following(database) as seen:
             await until(lambda: set(seen.topics) == set(Topic))
             await asyncio.to_thread(server.kill)
-            await asyncio.sleep(1.5)  # one look at least
+            await a_while(1.5)  # one look at least
             seen.topics.clear()
             await asyncio.to_thread(server.start)
             await until(lambda: set(seen.topics) == set(Topic))
-            await asyncio.sleep(2.5)  # and no more
+            await a_while(2.5)  # and no more
             assert len(seen.topics) == len(Topic)
         await database.close()
 
@@ -182,7 +183,7 @@ async def test_another_server_is_looked_at_though_no_look_met_a_lost_one(monkeyp
         database = await open_database(in_postgres(server, server.new_database()))
         async with following(database) as seen:
             await until(lambda: set(seen.topics) == set(Topic))
-            await asyncio.sleep(0.5)  # the call with which listening begins is heard, too
+            await a_while(0.5)  # the call with which listening begins is heard, too
             seen.topics.clear()
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.start)

@@ -21,6 +21,7 @@ from relay.store.db.database import Database, open_database
 from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreExposed, StoreFull, StoreNewer, named_faults
 from relay.store.db.sqlite import store_files
 from relay.store.db.tables import HEAD, vault
+from tests.peers.moments import a_while
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ async def test_writers_take_turns_and_readers_see_one_state(store: Database) -> 
 
     def count_up(connection: Connection) -> None:
         count = int(connection.execute(select(vault.c.key_id)).scalar_one())
-        time.sleep(0.001)
+        time.sleep(0.001)  # so that others have their turn
         set_key(str(count + 1))(connection)
 
     counting = threading.Event()
@@ -165,7 +166,7 @@ async def test_a_job_whose_caller_is_cancelled_ends_and_leaves_the_turn_to_the_n
     with pytest.raises(asyncio.CancelledError):
         await task
     next_one = asyncio.create_task(store.write(set_key("next")))
-    await asyncio.sleep(0.01)
+    await a_while(0.01)
     assert not next_one.done()
     go_on.set()
     await next_one
@@ -188,7 +189,7 @@ async def test_closing_waits_for_what_is_under_way(tmp_path: Path) -> None:
     database = await open_database(tmp_path / "relay.db")
 
     def slow(connection: Connection) -> None:
-        time.sleep(0.05)
+        time.sleep(0.05)  # a slow write
         put_key("slow")(connection)
 
     writing = asyncio.create_task(database.write(slow))
@@ -348,6 +349,9 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from sqlalchemy import text
 from relay.store.db.database import open_database
+from tests.peers.moments import a_while
+from tests.peers.moments import a_while
+from tests.peers.moments import a_while
 
 async def main():
     database = await open_database(Path(sys.argv[1]))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from relay.web.kit.change_watcher import ChangeWatcher
+from tests.peers.moments import a_while
 
 QUICK = 0.01
 
@@ -25,7 +26,7 @@ async def _until(is_so: Callable[[], bool]) -> None:
     for _ in range(500):
         if is_so():
             return
-        await asyncio.sleep(QUICK)
+        await asyncio.sleep(QUICK)  # between two looks
     raise AssertionError("it did not come")
 
 
@@ -49,7 +50,7 @@ async def test_everybody_hears_of_a_change_and_nobody_looks_when_nobody_listens(
     assert sorted(heard) == [0, 1, 2]
     assert not change_watcher.is_watching
     looks = world.looks
-    await asyncio.sleep(5 * QUICK)
+    await a_while(5 * QUICK)
     assert world.looks == looks
 
 

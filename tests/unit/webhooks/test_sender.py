@@ -39,7 +39,7 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         if seconds == 10:  # what counts goes by no clock
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # between two looks
             return
         self.now += timedelta(seconds=seconds)
         await asyncio.sleep(0)
