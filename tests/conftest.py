@@ -7,12 +7,14 @@ WITHOUT_PACKAGES=true all of them are hidden, and so left out, as on a machine t
 import gc
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from tests.peers import long_run
 from tests.peers.needs import Needs, declared_programs
 from tests.peers.packages import HIDDEN, find_program, known_programs, package_of
 
@@ -26,11 +28,13 @@ pytest_plugins = ["tests.peers.fixtures"]
 _OF_THE_GATE = {"chromium", "haproxy", "postfix", "postgres", "strace"}
 # Not a program, but asked for in the same way: Postfix starts only as root.
 _ROOT = "root"
+_BEGUN = pytest.StashKey[float]()
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Watch what each test asks for. A hook for audits stays as long as the process."""
+    config.stash[_BEGUN] = time.monotonic()
     needs = Needs()
     config.pluginmanager.register(needs)
     sys.addaudithook(needs.hear)
@@ -65,9 +69,17 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which tests were left out, and what to install."""
+    """Say which tests were left out, and what to install; of `make test-long`, what a green run is recorded by."""
     for reason, count in sorted(config.stash.get(_LEFT_OUT, Counter()).items()):
         terminalreporter.write_line(f"left out {count} tests: {reason}", yellow=True)
+    if config.option.markexpr == "long":
+        passed, failed = (terminalreporter.stats.get(outcome, []) for outcome in ("passed", "failed"))
+        counts = f"{len(passed)} passed, {len(failed)} failed"
+        terminalreporter.section("for docs/guarantees.md")
+        for line in long_run.lines(
+            long_run.commit(), [*passed, *failed], time.monotonic() - config.stash[_BEGUN], counts
+        ):
+            terminalreporter.write_line(line)
 
 
 def _reasons(item: pytest.Item) -> Iterator[str]:
