@@ -123,7 +123,7 @@ async def test_a_permit_that_never_begins_is_anothers(bench: Bench) -> None:
     first = await limiter.permit(server, JANE, None, within=1)
     assert first is not None
     waiting = asyncio.create_task(limiter.permit(server, JANE, None))
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # as a server that has some work with it
     assert not waiting.done()
     first.end()
     async with asyncio.timeout(20):
