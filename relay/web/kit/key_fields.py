@@ -17,6 +17,9 @@ from relay.web.kit.lists import Column
 _WAYS = (
     Choice("smtp", "SMTP", "By a mail server, as nearly all."),
     Choice("msgraph", "Microsoft Graph", "Microsoft 365 by HTTPS, without SMTP; needs OAuth, and no name and port."),
+    Choice(
+        "gmail", "Gmail API", "Gmail and Google Workspace by HTTPS, without SMTP; needs OAuth, and no name and port."
+    ),
 )
 SECURITIES = (
     Choice("starttls", "STARTTLS", "Begins readable and is encrypted before anything is said; port 587."),
