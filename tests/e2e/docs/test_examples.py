@@ -24,25 +24,25 @@ relay server remove old --move-to acmejets
 relay server default acmejets
 relay server password acmejets --password-stdin < password
 relay server set acmejets max_connections=2 port=
-relay server list --json
+relay server list --sort agents --json
 relay server show acmejets
 relay server test acmejets --to me@example.org
 relay channel add support --address support@acmejets.example
 relay channel set support server=acmejets script=
 relay channel password support --password-stdin < password
-relay channel list --sort server
+relay channel list --sort login
 relay channel show support
 relay channel test support --to me@example.org
 relay agent add jane --address jane@acmejets.example --override --group sales --password-stdin < password
 relay agent set jane server=acmejets script=
 relay agent password jane --password-stdin < password
 relay agent invite jane
-relay agent list --sort server
+relay agent list --sort login
 relay agent show jane
 relay agent test jane --to me@example.org
 relay application add contact-center --may-send-as support,group:sales
 relay application password contact-center --password-stdin < login
-relay application list
+relay application list --sort login
 relay application show contact-center
 relay application set contact-center 'may_send_as=*'
 relay application remove contact-center
