@@ -254,7 +254,7 @@ config_app = noun("Settings: what relay.toml and its defaults come to.", "relay 
 
 @command(config_app, "show", "relay config show")
 def show_settings(context: Context, as_json: AsJson = False) -> None:
-    """Show every setting as it is in effect, with secrets masked, and which the environment says."""
+    """Show every setting in effect and what sets it, with secrets masked."""
     from relay.config.settings import shown_table, where_from
 
     invocation = context.obj

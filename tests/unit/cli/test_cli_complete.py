@@ -65,7 +65,7 @@ class Tab:
         ("relay channel set support server = o", "other"),
         ("relay channel set support override=", "override=true override=false"),
         ("relay server set acmejets security=s", "security=starttls"),
-        ("relay server add x --provider microsoft365-", "microsoft365-graph"),
+        ("relay server add x --provider microsoft365-g", "microsoft365-graph"),
         ("relay server add x --auth scr", "scram-sha-256"),
         ("relay agent list --sort gr", "group"),
         ("relay route x --login j", "jane"),

@@ -105,7 +105,7 @@ def test_hold_release_remove(filled: CommandLine) -> None:
     done = filled("queue", "remove", FIRST)
     assert (done.code, done.out) == (1, "")
     why = f"see relay messages show --config {filled.settings_file}"
-    assert done.err == f"message {FIRST} is removed and waits no more; {why}\n"
+    assert done.err == f"message {FIRST} is removed and no longer waiting; {why}\n"
 
 
 def test_retry(filled: CommandLine) -> None:
