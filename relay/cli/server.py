@@ -242,7 +242,9 @@ def _print_entered_anew(invocation: Invocation, name: str) -> None:
     """Say whose password is for another server or host than it would go to now."""
     found = invocation.run("server.entered_anew", name=name)
     if found["server"]:
-        print(f"its password was set for another host; set it anew: {invocation.hint(f'relay server password {name}')}")
+        print(
+            f"its password was set for another host; set it again: {invocation.hint(f'relay server password {name}')}"
+        )
     if found["profiles"]:
         print(f"passwords that were set for another server or host must be set anew: {_some(found['profiles'])}")
 

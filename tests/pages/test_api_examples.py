@@ -29,8 +29,8 @@ pytestmark = pytest.mark.slow
 
 # What is asked of others, and takes seconds.
 _ASKS_OTHERS = frozenset({"/doctor"})
-# The examples of these lead to a provider, or to the server of an example.
-_CONNECTS = ("/authorized", "/servers/try")
+# The examples of these lead to a provider, to the server of an example, or to a day whose events are kept no more.
+_CONNECTS = ("/authorized", "/servers/try", "/webhooks/replay")
 # Additions, in the order in which one needs the other.
 _ADDITIONS = ("/servers", "/channels", "/agents", "/applications", "/scripts", "/administrators")
 

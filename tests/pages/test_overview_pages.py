@@ -92,7 +92,9 @@ def test_an_account_that_is_held_says_what_to_do_and_a_new_password_lets_its_mai
     mender.goto("/servers/acmejets")
     mender.locator("#f-password").fill(canary("new mailer"))
     mender.get_by_role("button", name="Save").click()
-    expect(mender.get_by_role("status").first).to_have_text("server acmejets is saved; its password is set")
+    expect(mender.get_by_role("status").first).to_have_text(
+        "server acmejets is saved; its email password is saved and works"
+    )
     expect(page.get_by_role("table", name="Accounts in trouble")).to_have_count(0)
     wait_until(lambda: any(b"Held back" in message for message in upstream.messages), "the message that waited")
     expect(_tile(page, "held")).to_have_text("0")

@@ -17,6 +17,7 @@ from relay.control.refused import NotFound, Refused
 from relay.control.tests.connection_test import no_way_out, probe_steps, secret_of
 from relay.control.tests.doctor import DoctorTarget
 from relay.control.tests.last_tests import Steps
+from relay.control.tests.login_check import check_one_line
 from relay.control.tests.round_trip import probe_message
 from relay.directory.kinds import SERVER, EntryKind
 from relay.directory.model import Account, Auth, Profile, Server
@@ -115,12 +116,6 @@ class ServerFormTest:
             return None
         self._parts.secrets.forget(ref)  # a test asks the password's source anew
         return await self._parts.secrets.secret(ref)
-
-
-def check_one_line(password: str) -> None:
-    """Raise Refused for what no protocol can bear as a password."""
-    if not password or not {"\r", "\n", "\0"}.isdisjoint(password):
-        raise Refused("a password is one line of text and not empty", key="password")
 
 
 def _server(values: Mapping[str, Any], name: str) -> Server:

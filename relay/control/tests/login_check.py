@@ -5,7 +5,7 @@ that puts us off, says nothing about a password: it is kept, and that nobody kno
 """
 
 from relay.control.context import ControlContext
-from relay.control.refused import LoginRefused
+from relay.control.refused import LoginRefused, Refused
 from relay.control.tests.results import LoginCheck, LoginState
 from relay.directory.model import Account, Auth, Directory, Meaning, Profile, Server
 from relay.upstream.outcome import Phase
@@ -17,9 +17,10 @@ async def try_password(
 ) -> LoginCheck:
     """Log in with a password as an entry of a directory does, which need not be the saved one.
 
-    Raises LoginRefused where the server refuses it. Nothing is tried where `unchecked` says so, and where nobody logs
-    in with it: without a server, at an internal one of a profile, or at one without logins.
+    Raises Refused for what is no password, LoginRefused where the server refuses it. Nothing is tried where `unchecked`
+    says so, and where nobody logs in with it: without a server, at an internal one of a profile, or without logins.
     """
+    check_one_line(password)
     server = entry if isinstance(entry, Server) else directory.server_of(entry)
     is_used = server is not None and server.auth is not Auth.NONE and (server is entry or not server.internal)
     if unchecked or server is None or not is_used:
@@ -45,3 +46,9 @@ async def try_password(
         noun = "server" if isinstance(entry, Server) else str(entry.kind)
         raise LoginRefused(f"{server.name} refuses this password for {username}: {step.detail}", noun, entry.name)
     return LoginCheck(state=LoginState.UNKNOWN, detail=f"{server.name} could not try it: {step.detail}")
+
+
+def check_one_line(password: str) -> None:
+    """Raise Refused for what no protocol can bear as a password."""
+    if not password or not {"\r", "\n", "\0"}.isdisjoint(password):
+        raise Refused("a password is one line of text and not empty", key="password")
