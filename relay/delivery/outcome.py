@@ -275,9 +275,7 @@ def judge(
 ) -> Verdict:
     """Return what follows from an attempt. Its copies are SENDING; `chance` in 0..1 spreads the next attempt.
 
-    A copy that was no part of it stays the same value.
-
-    `ahead`: by how many seconds the clock is ahead of the steady one.
+    A copy that was no part of it stays the same value. `ahead`: seconds that the clock is ahead of the steady one.
     """
     waited = waited_seconds(message, now, ahead)
     is_over = schedule.is_over(waited)

@@ -86,6 +86,7 @@ class Session(Reception):
             if self._is_held:
                 self._throttle()
         except Exception:
+            # Whatever a client made us meet ends its connection alone, with a reply.
             self._broken()
 
     def _take_command(self) -> bool:
@@ -300,6 +301,7 @@ class Session(Reception):
         except ClientLeft:
             pass
         except Exception:
+            # Whatever a client made us meet ends its connection alone, with a reply.
             self._broken()
         if is_protected:
             self._open_dialog()

@@ -29,7 +29,7 @@ def webhook_pause(failures: int, chance: float) -> float:
     return _spread(_WEBHOOK[min(failures, len(_WEBHOOK)) - 1], chance)
 
 
-def breath(rate: float, age: float, requests: int) -> float:
+def peak_pause(rate: float, age: float, requests: int) -> float:
     """Return for how long to pause after some requests, about events of an age, at so many messages a second."""
     return requests * _SECONDS_A_REQUEST if rate >= _BUSY and age < _PEAK_SECONDS else 0.0
 

@@ -22,7 +22,7 @@ from relay.store.db.errors import StoreError
 from relay.store.queue.outbox import KEPT_HELD, KEPT_TOLD, Backlog, Outbox, Standing, Untold
 from relay.system.clock import utc_now
 from relay.webhooks.answer import Answer
-from relay.webhooks.schedule import HELD_AFTER, breath, event_pause, webhook_pause
+from relay.webhooks.schedule import HELD_AFTER, event_pause, peak_pause, webhook_pause
 from relay.webhooks.signature import key_of, signed_headers
 
 # Events that are read at once, and requests that are under way at once, of one webhook.
@@ -164,7 +164,7 @@ class Sender:
                 answered += zip(some, answers, strict=True)
                 if all(answer.reason for answer in answers) or not self.lead.is_ours:
                     break
-                await self.sleep(breath(self._traffic.rate(), age, len(some)))
+                await self.sleep(peak_pause(self._traffic.rate(), age, len(some)))
         finally:  # also where we are cancelled: what was told need not be told again
             settling = asyncio.ensure_future(self._settle(told, answered))
             try:

@@ -18,7 +18,7 @@ from relay.store.queue.messages import NewEvent
 from relay.store.queue.outbox import Outbox, insert_events
 from relay.webhooks import sender as sender_module
 from relay.webhooks.answer import Answer, answer_of
-from relay.webhooks.schedule import breath, event_pause, webhook_pause
+from relay.webhooks.schedule import event_pause, peak_pause, webhook_pause
 from relay.webhooks.sender import Sender
 from tests.unit.store.store_kit import NOW
 
@@ -263,9 +263,9 @@ def test_the_pauses_grow_and_are_spread() -> None:
     assert [event_pause(number, 0.5) for number in (0, 1, 7, 99)] == [5, 30, 14400, 14400]
     assert [webhook_pause(number, 0.5) for number in (1, 2, 6, 99)] == [1, 5, 300, 300]
     assert (event_pause(0, 0.0), event_pause(0, 1.0)) == (4.5, 5.5)
-    assert breath(10, 0, 4) == 0
-    assert breath(500, 0, 4) > 0
-    assert breath(500, 61, 4) == 0, "what is late goes first, however much mail there is"
+    assert peak_pause(10, 0, 4) == 0
+    assert peak_pause(500, 0, 4) > 0
+    assert peak_pause(500, 61, 4) == 0, "what is late goes first, however much mail there is"
 
 
 @pytest.mark.parametrize(
