@@ -5,6 +5,7 @@ WITHOUT_PACKAGES=true all of them are hidden, and so left out, as on a machine t
 """
 
 import gc
+import logging
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from relay import log
 from tests.peers import long_run
 from tests.peers.needs import Needs, declared_programs
 from tests.peers.packages import HIDDEN, find_program, known_programs, package_of
@@ -66,6 +68,20 @@ def pytest_collection_finish() -> None:
     To look through ten thousand tests takes it 0.3 s, and a test that counts processor time may be the one it meets.
     """
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Leave the log as it was: a command sets up that of its process, which here is everybody's."""
+    output = {name: getattr(log._Output, name) for name in ("writer", "behind", "console", "priorities")}
+    root, ours = logging.getLogger(), logging.getLogger("relay")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    yield
+    for name, value in output.items():
+        setattr(log._Output, name, value)
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -29,18 +29,11 @@ BY_ITSELF = {"dropped"}
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What the log writes at debug; the process's own log is as before afterwards."""
-    for name in ("writer", "behind", "console", "priorities"):
-        monkeypatch.setattr(log._Output, name, getattr(log._Output, name))
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+def lines() -> io.StringIO:
+    """What the log writes at debug."""
     stream = io.StringIO()
     log.configure("json", "debug", stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("relay").setLevel(logging.NOTSET)
+    return stream
 
 
 def _events() -> set[str]:

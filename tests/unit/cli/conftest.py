@@ -1,4 +1,3 @@
-import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -6,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from relay import log
 from tests.unit.cli.cli_kit import CommandLine
 
 
@@ -15,16 +13,10 @@ def relay(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     """The command line with settings and nothing else yet."""
     monkeypatch.delenv("RELAY_CONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("writer", "behind", "console", "priorities"):
-        monkeypatch.setattr(log._Output, name, getattr(log._Output, name))
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     umask = os.umask(0o022)
     yield CommandLine(tmp_path, capsys, monkeypatch)
     # A command sets up its process, which here is everybody's.
     os.umask(umask)
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -82,11 +82,11 @@ def test_what_is_there_is_not_overwritten(relay: CommandLine, folder: Path) -> N
 def test_on_a_terminal_it_asks(
     answer: str, *, is_done: bool, relay: CommandLine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.cli.transfers.is_person", lambda: True)
-    done = relay("import", "postfix", str(folder), stdin=answer)
+    with monkeypatch.context() as patched:
+        patched.setattr("relay.cli.transfers.is_person", lambda: True)
+        done = relay("import", "postfix", str(folder), stdin=answer)
     assert done.err.startswith("Do this? (yes or no) [no]: ")
     assert (done.code == 0) == is_done
-    monkeypatch.undo()
     assert bool(relay.ask("server", "list")) == is_done
 
 
