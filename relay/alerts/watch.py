@@ -26,8 +26,7 @@ from relay.store.db.errors import StoreError
 from relay.store.queue.queue import Queue
 from relay.store.queue.troubles import ToldTrouble, TroubleTable
 from relay.system.clock import utc_now
-from relay.webhooks.answer import Answer
-from relay.webhooks.signature import key_of, signed_headers
+from relay.webhooks.protocol import Answer, key_of, signed_headers
 
 _LOOK_SECONDS = 30.0
 # How often authorizations are looked at, of which there may be very many.

@@ -10,12 +10,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from relay import log
-from relay.cluster.hints import share_pauses, share_server_health
 from relay.cluster.leader_election import Elected
 from relay.cluster.login_failure_sync import LoginFailureSync
 from relay.cluster.membership import Membership
-from relay.cluster.peer_counts import Open, PeerCounts
-from relay.cluster.peers import LOOK, Peers
+from relay.cluster.peers import LOOK, Open, PeerCounts, Peers, share_pauses, share_server_health
 from relay.cluster.token_renewal import ByLease
 from relay.control.context import ControlContext
 from relay.delivery.holds import Accounts

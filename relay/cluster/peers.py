@@ -1,18 +1,28 @@
-"""The other workers of this relay, as one of them sees them.
+"""The other workers of this relay, as one of them sees them, and what they tell each other.
 
 They tell each other, at once and through the supervisor, to look at the store now, which they do a second later anyway;
-and what may be lost and nobody keeps: how many clients each has, what it has counted, whom servers told to be slower
-(`relay.cluster.peer_counts`, `relay.cluster.hints`). docs/processes.md says of each why it may be lost.
+and what may be lost and nobody keeps: how many clients each has, what it has counted, pauses that a server asked for,
+and servers that cannot be reached. docs/processes.md says of each why it may be lost. What may not be lost is in the
+store.
+
+Counts are told twice a second, since a limit on clients counts all of them. What a burst may exceed a limit by in that
+time is bounded by the limit itself: each worker keeps to it alone. Who misses a pause meets the same pause, or the same
+server, by itself; a worker that begins is told what is known.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from itertools import count
 from typing import Any, TypeAlias
 
 from relay import log
 from relay.cluster.ipc import IpcConnection, Message
+from relay.delivery.holds import Accounts, ServerHealth, Slowness, Unreached
 from relay.store.cluster.identity import Place
+from relay.upstream.outcome import Phase
 
 _ANSWER_SECONDS = 2.0
 LOOK = "look"
@@ -123,3 +133,140 @@ class Peers:
             found.append(message["value"])
             if len(found) >= wanted:
                 done.set()
+
+
+_SECONDS = 0.5
+_TOLD_ANYWAY = 10  # times, so that who has missed one goes by the next
+_KIND = "open"
+DROPPED = "dropped"  # by which the supervisor tells how many lines of the log it could not write
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """What one worker has open: its process, the clients of each peer, and its connections upstream by account.
+
+    `under_way`: the messages that it hands over; `log_dropped`: lines of the log that it could not write.
+    """
+
+    pid: int
+    connections: int = 0
+    clients: Mapping[str, int] = field(default_factory=dict)
+    accounts: Mapping[str, int] = field(default_factory=dict)
+    under_way: int = 0
+    log_dropped: int = 0
+
+
+class PeerCounts:
+    """What the other workers have open, as each told last. `run` tells them what this one has, for ever."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+        self._others: dict[int, Open] = {}
+        self._told: Open | None = None
+        self._of_ended = 0  # lines of the log that workers could not write which have ended since this one began
+        self.of_supervisor = 0  # and those of the supervisor
+        peers.on(_KIND, self._heard)
+        peers.on(DROPPED, self._heard_dropped)
+        peers.on_gone(self._forget)
+        peers.on_begun(self._tell_again)
+
+    @property
+    def others(self) -> Mapping[int, Open]:
+        """What each other worker told last, by its index."""
+        return dict(sorted(self._others.items()))
+
+    @property
+    def connections(self) -> int:
+        """How many clients the others have."""
+        return sum(other.connections for other in self._others.values()) if self._others else 0
+
+    def of(self, peer: str) -> int:
+        """Return how many of them come from one peer."""
+        return sum(other.clients.get(peer, 0) for other in self._others.values()) if self._others else 0
+
+    @property
+    def under_way(self) -> int:
+        """How many messages the others hand over."""
+        return sum(other.under_way for other in self._others.values())
+
+    @property
+    def log_dropped(self) -> int:
+        """How many lines of the log all other processes could not write, the supervisor's and those that ended too."""
+        return sum(other.log_dropped for other in self._others.values()) + self._of_ended + self.of_supervisor
+
+    @property
+    def accounts(self) -> Counter[str]:
+        """The connections of the others, by account."""
+        return sum((Counter(other.accounts) for other in self._others.values()), Counter())
+
+    async def run(self, own: Callable[[], Open]) -> None:
+        """Tell the others for ever what this worker has: where that is another than before, and now and then anyway."""
+        rounds = 0
+        while self._peers.place.has_others:
+            found = own()
+            if found != self._told or rounds % _TOLD_ANYWAY == 0:
+                self._told = found
+                self._peers.tell(_KIND, open=asdict(found))
+            rounds += 1
+            await asyncio.sleep(_SECONDS)
+
+    def _tell_again(self, _: int) -> None:
+        self._told = None
+
+    def _heard(self, who: int, message: Message) -> None:
+        self._others[who] = Open(**message["open"])
+
+    def _heard_dropped(self, _: int, message: Message) -> None:
+        self.of_supervisor = int(message["lines"])
+
+    def _forget(self, who: int) -> None:
+        ended = self._others.pop(who, None)
+        self._of_ended += ended.log_dropped if ended is not None else 0
+
+
+_PAUSE, _REACH = "pause", "reach"
+
+
+def share_pauses(peers: Peers, accounts: Accounts) -> None:
+    """Let a pause that one worker's account has to make be made by all."""
+
+    def tell(scope: str, pause: Slowness | None, to: int | None = None) -> None:
+        facts = asdict(pause) | {"until": pause.until.isoformat()} if pause else None
+        peers.tell(_PAUSE, to=to, scope=scope, pause=facts)
+
+    def heard(_: int, message: Message) -> None:
+        facts: dict[str, Any] | None = message["pause"]
+        pause = Slowness(**facts | {"until": datetime.fromisoformat(facts["until"])}) if facts else None
+        accounts.follow_pause(message["scope"], pause)
+
+    def begun(who: int) -> None:
+        for scope, pause in accounts.pauses.items():
+            tell(scope, pause, who)
+
+    accounts.on_pause = tell
+    peers.on(_PAUSE, heard)
+    peers.on_begun(begun)
+
+
+def share_server_health(peers: Peers, servers: ServerHealth) -> None:
+    """Let all workers know which servers nobody gets through to."""
+
+    def tell(server: str, unreached: Unreached | None, to: int | None = None) -> None:
+        moments = {"since": unreached.since.isoformat(), "last": unreached.last.isoformat()} if unreached else {}
+        peers.tell(_REACH, to=to, server=server, unreached=asdict(unreached) | moments if unreached else None)
+
+    def heard(_: int, message: Message) -> None:
+        facts: dict[str, Any] | None = message["unreached"]
+        if facts is None:
+            servers.follow(message["server"], None)
+            return
+        moments = {key: datetime.fromisoformat(facts[key]) for key in ("since", "last")}
+        servers.follow(message["server"], Unreached(**facts | moments | {"phase": Phase(facts["phase"])}))
+
+    def begun(who: int) -> None:
+        for server, unreached in servers.known.items():
+            tell(server, unreached, who)
+
+    servers.on_change = tell
+    peers.on(_REACH, heard)
+    peers.on_begun(begun)

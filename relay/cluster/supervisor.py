@@ -2,14 +2,18 @@
 
 It hands no mail over and knows no secret, so there is little that could end it. Where it is killed all the same, the
 kernel kills the workers with it (`relay.cluster.bootstrap`).
+
+Where a worker cannot begin, as while the store is away, it turns that worker's clients away: they try again, and may
+meet another worker. Else they would wait in the queue of its socket for as long as that takes.
 """
 
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +22,52 @@ from typing import Any
 from relay import log
 from relay.cluster.bootstrap import Bootstrap
 from relay.cluster.sockets import WorkerSockets
-from relay.cluster.turning_away import TurningAway
-from relay.cluster.worker import Worker
-from relay.cluster.workers import Workers
+from relay.cluster.workers import Worker, Workers
 from relay.config.settings import Settings
+from relay.listener.replies import NOT_READY
 from relay.listener.sockets import ListenError, PassedSockets
 from relay.store.cluster.identity import Place
 from relay.store.db.sqlite import file_number
 from relay.system import descriptors
 from relay.system.systemd import Systemd, from_environment
+
+_GREETING = f"{NOT_READY}\r\n".encode()
+_AT_ONCE = 100
+
+
+class TurningAway:
+    """The sockets of one worker, of which nobody else takes clients. `begin` and `end` may be called at any time."""
+
+    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+        self._sockets = sockets
+        self._is_on = False
+
+    def begin(self) -> None:
+        """Turn away who waits and who comes, until `end`."""
+        if not self._is_on:
+            self._is_on = True
+            for sock in self._sockets:
+                sock.setblocking(False)
+                asyncio.get_running_loop().add_reader(sock, _turn_away, sock)
+
+    def end(self) -> None:
+        """Leave clients to the worker."""
+        if self._is_on:
+            self._is_on = False
+            for sock in self._sockets:
+                asyncio.get_running_loop().remove_reader(sock)
+
+
+def _turn_away(sock: socket.socket) -> None:
+    for _ in range(_AT_ONCE):
+        try:
+            client, _ = sock.accept()
+        except OSError:  # nobody is there any more
+            return
+        with client, suppress(OSError):
+            client.setblocking(False)
+            client.send(_GREETING)
+
 
 # A worker that says nothing for so long is replaced; systemd's WatchdogSec counts where it is set.
 _BEAT_SECONDS = 30.0

@@ -15,7 +15,7 @@ from relay.control.tests.results import StepRecord
 from relay.mail.address import Address, AddressError
 from relay.secrets.sources import SecretUnavailable, parse_source, read_source
 from relay.system.clock import utc_now
-from relay.webhooks.signature import key_of, signed_headers
+from relay.webhooks.protocol import key_of, signed_headers
 
 _TEXT = "This is a test of relay at {}: whoever reads it is told when something needs a person.\n"
 

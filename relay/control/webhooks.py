@@ -16,7 +16,7 @@ from relay.control.tests.results import StepRecord
 from relay.secrets.sources import SecretUnavailable, parse_source, read_source
 from relay.store.queue.outbox import KEPT_TOLD, Backlog, Standing
 from relay.system.clock import utc_now
-from relay.webhooks.signature import key_of, signed_headers
+from relay.webhooks.protocol import key_of, signed_headers
 
 
 class WebhookOperations:

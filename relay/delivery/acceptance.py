@@ -13,7 +13,7 @@ from relay.delivery.submission import Submission
 from relay.directory.client import Client, bounce_routes, is_bounce
 from relay.directory.model import Account, Mode
 from relay.directory.routing import Route, Routing
-from relay.limits.permit import is_limited
+from relay.limits.limiter import is_limited
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header

@@ -13,7 +13,7 @@ from relay import log
 from relay.delivery.attempt import Attempts
 from relay.delivery.outcome import State
 from relay.directory.model import Account, Server
-from relay.limits.permit import is_limited
+from relay.limits.limiter import is_limited
 from relay.store.db.errors import StoreError
 from relay.store.queue.holds import Cause
 from relay.store.queue.messages import HoldRow, StoredMessage

@@ -37,8 +37,7 @@ from relay.delivery.preparation import Prepared, Refused, Submitted, at_once, he
 from relay.delivery.recorder import Recorder, RunningAttempt, failure_of, may_have
 from relay.directory.model import Account, Meaning
 from relay.directory.routing import Route, Routing
-from relay.limits.limiter import Limiter
-from relay.limits.permit import Permit, is_limited
+from relay.limits.limiter import Limiter, Permit, is_limited
 from relay.mail.address import Address
 from relay.mail.header import Header
 from relay.mail.identity import Mismatch, from_address

@@ -10,8 +10,7 @@ from typing import Any
 from relay.delivery import replies
 from relay.delivery.preparation import Refused, at_once
 from relay.directory.routing import Route
-from relay.limits.limiter import Limiter
-from relay.limits.permit import Permit
+from relay.limits.limiter import Limiter, Permit
 
 
 class ClientWait:

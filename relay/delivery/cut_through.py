@@ -13,7 +13,7 @@ from relay.delivery.attempt import Attempts
 from relay.delivery.preparation import Refused, Submitted, at_once, header_of
 from relay.directory.model import Mode
 from relay.directory.routing import Route
-from relay.limits.permit import is_limited
+from relay.limits.limiter import is_limited
 from relay.mail.content import Content, GrowingBody
 from relay.mail.header import Header
 from relay.upstream.cut_through import Arriving

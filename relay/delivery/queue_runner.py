@@ -17,7 +17,7 @@ from relay.delivery.attempt import Attempts
 from relay.delivery.holds import free, lift
 from relay.delivery.outcome import State
 from relay.directory.model import Account, Directory, Meaning, Profile, Server
-from relay.limits.permit import is_limited
+from relay.limits.limiter import is_limited
 from relay.store.db.clocks import ClockWatch
 from relay.store.db.errors import StoreError
 from relay.store.queue.claims import Late

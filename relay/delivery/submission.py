@@ -29,7 +29,7 @@ from relay.delivery.recorder import RunningAttempt, ended
 from relay.directory.client import Client
 from relay.directory.model import Account, Meaning, Mode
 from relay.directory.routing import Route
-from relay.limits.permit import Permit, is_limited
+from relay.limits.limiter import Permit, is_limited
 from relay.mail.content import Content, GrowingBody
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header

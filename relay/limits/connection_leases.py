@@ -22,8 +22,7 @@ from typing import Protocol
 from relay import log
 from relay.limits import constants
 from relay.limits.ledger import LedgerError
-from relay.limits.max_min import Ask, Grant, Rule, Share, decide
-from relay.limits.other_processes import Others
+from relay.limits.shares import Ask, Grant, Others, Rule, Share, decide
 
 # How often who lacks something is looked for.
 _LOOK_SECONDS = 1.0

@@ -1,25 +1,133 @@
-"""The limiter: who may hand a message over now, who waits for that, and how long it takes.
+"""The limiter: who may hand a message over now (a permit), who waits for that, and how long it takes.
 
 Each account has its own limits, or all accounts of a server together (`shared_limits`). Who waits for the minute waits
-here, in a queue that is fair between profiles; for the day nobody waits here, since that takes hours. What is used up
-is in the ledger before it is used, so that the limits hold over a kill (`relay.limits.ledger`).
+here; for the day nobody waits here, since that takes hours. What is used up is in the ledger before it is used, so that
+the limits hold over a kill (`relay.limits.ledger`).
+
+The queue is fair between profiles: each profile that waits has one turn before any has another; first come, first
+served within a profile only. A campaign of thousands from one sender so delays nobody else's message by more than one
+of its own.
 """
 
 import asyncio
 import time
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from math import ceil, inf
+from typing import Generic, TypeVar
 
 from relay import log
 from relay.directory.model import Account, Server
-from relay.limits.fair_queue import FairQueue
+from relay.limits.day_quota import Promise, Recipients
 from relay.limits.ledger import Ledger, LedgerError, Message, Rate
-from relay.limits.permit import Permit
-from relay.limits.recipients import Recipients
+
+
+def is_limited(server: Server) -> bool:
+    """Whether anybody ever waits at this server."""
+    return bool(server.messages_per_minute or server.recipients_per_day)
+
+
+@dataclass(slots=True, kw_only=True)
+class Permit:
+    """One hand-over. `recipients` is how many were charged.
+
+    `promise` is what it has of the day, `message` of the minute, at `rate`; `pass_on` gives that to the next, `changed`
+    is called when others may go. What begins is on disk before; where the store fails nothing may leave.
+    """
+
+    promise: Promise | None = None
+    rate: Rate | None = None
+    message: Message | None = None
+    changed: Callable[[], None] | None = None
+    pass_on: Callable[[Message], None] | None = None
+    recipients: int = 0
+    has_begun: bool = False
+    _has_ended: bool = False
+
+    async def charge(self, wanted: int) -> int:
+        """Take so many recipients off the day, or as many as there are; return how many. To be called once.
+
+        Raises LedgerError.
+        """
+        self.recipients = wanted if self.promise is None else await self.promise.charge(wanted)
+        return self.recipients
+
+    async def begin(self) -> None:
+        """MAIL leaves when this returns. A second time: its connection was dead, and MAIL is said again on another.
+
+        Raises LedgerError: it must not leave.
+        """
+        if self.promise is not None:
+            await self.promise.begin()
+        if self.rate is not None and self.message is not None:
+            await self.rate.begin(self.message, is_again=self.has_begun)
+        self.has_begun = True
+        if self.changed is not None:
+            self.changed()
+
+    def end(self, used: int = 0) -> None:
+        """It is over, and the server has the message for `used` recipients, or may have it: the rest is free again."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if not self.has_begun and self.message is not None and self.pass_on is not None:
+            self.pass_on(self.message)
+        if self.promise is not None:
+            self.promise.release()
+            if self.recipients > used:
+                self.promise.refund(self.recipients - used)
+
+
+T = TypeVar("T")
+
+
+class FairQueue(Generic[T]):
+    """Those who wait, by profile (None is nobody's)."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[str | None, deque[asyncio.Future[T | None]]] = OrderedDict()
+
+    def join(self, profile: str | None) -> asyncio.Future[T | None]:
+        """Wait at the end of a profile's own queue; a permit comes with the turn, None where there will be none."""
+        place: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(profile, deque()).append(place)
+        return place
+
+    def leave(self, profile: str | None, place: asyncio.Future[T | None]) -> None:
+        """Give up a place that has not had its turn."""
+        places = self._waiting.get(profile)
+        if places is not None and place in places:
+            places.remove(place)
+            if not places:
+                del self._waiting[profile]
+
+    def next(self) -> asyncio.Future[T | None] | None:
+        """Take out whose turn it is: each profile once, then again. None where nobody waits."""
+        if not self._waiting:
+            return None
+        profile, places = self._waiting.popitem(last=False)
+        place = places.popleft()
+        if places:
+            self._waiting[profile] = places
+        return place
+
+    def ahead_of(self, profile: str | None) -> int:
+        """Return how many have their turn before one of this profile that would join now."""
+        own = len(self._waiting.get(profile, ()))
+        return sum(min(len(places), own + 1) if name != profile else own for name, places in self._waiting.items())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits."""
+        return not self._waiting
+
 
 # How soon who waits is looked at again, whatever was known before; and after a failure of the store.
 _LOOK_SECONDS = 1.0

@@ -2,7 +2,7 @@
 
 Messages that may begin are taken from the store, a few at once, in one transaction that looks at what all processes
 have taken in the last minute. Each process tells the others again and again that it is there, and agrees with them on a
-share of each rate for an outage (`relay.limits.outage_share`). While the store is away it goes by that. What it sends
+share of each rate for an outage (`relay.limits.shares`). While the store is away it goes by that. What it sends
 so is written down before anything is taken from the store again.
 """
 
@@ -18,10 +18,8 @@ from typing import Protocol
 from relay.directory.model import Account, Server
 from relay.limits import constants
 from relay.limits.ledger import Corrections, Kind, LedgerError, Message, Purpose, Spent, Store, moment_of
-from relay.limits.max_min import Grant, Rule, Share
-from relay.limits.other_processes import Others
-from relay.limits.outage_share import is_away, limit_of, part
 from relay.limits.rate import BeginRule, Begun, RateLimit, begin, seen_seconds, shared_window
+from relay.limits.shares import Grant, Others, Rule, Share, is_away, limit_of, part
 
 # So long after somebody else was faster each lets the others go first, by at most so much.
 _CONTEST_SECONDS = 3.0

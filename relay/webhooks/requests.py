@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import httpcore2
 
-from relay.webhooks.answer import Answer, answer_of
+from relay.webhooks.protocol import Answer, answer_of
 
 SECONDS = 10.0
 """How long a webhook has for its answer. The lead goes to nobody else before that (`relay.cluster.leader_election`)."""

@@ -21,9 +21,7 @@ from relay.store.cluster.leader_lease import Lead, Unrivalled
 from relay.store.db.errors import StoreError
 from relay.store.queue.outbox import KEPT_HELD, KEPT_TOLD, Backlog, Outbox, Standing, Untold
 from relay.system.clock import utc_now
-from relay.webhooks.answer import Answer
-from relay.webhooks.schedule import HELD_AFTER, event_pause, peak_pause, webhook_pause
-from relay.webhooks.signature import key_of, signed_headers
+from relay.webhooks.protocol import HELD_AFTER, Answer, event_pause, key_of, peak_pause, signed_headers, webhook_pause
 
 # Events that are read at once, and requests that are under way at once, of one webhook.
 _BATCH = 32

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from relay.delivery.queue_runner import QueueRunner
-from relay.listener.acceptor import Acceptor
+from relay.listener.server import Acceptor
 
 
 def main(part: str, file: str, *arguments: str) -> int:

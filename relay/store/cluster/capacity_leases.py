@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from relay.limits.max_min import Grant, Rule, Share
+from relay.limits.shares import Grant, Rule, Share
 from relay.store.db.tables import is_lacking, shares
 from relay.store.queue.claims import Lease, Living, is_dead
 

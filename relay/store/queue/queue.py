@@ -15,9 +15,9 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from relay.limits.ledger import Purpose, Spent
-from relay.limits.max_min import Grant, Rule
 from relay.limits.rate import BeginRule, Begun
 from relay.limits.rows import Row, Taken, TakeRule
+from relay.limits.shares import Grant, Rule
 from relay.mail.content import InMemory, NewBody
 from relay.store.cluster import capacity_leases, day_quotas
 from relay.store.cluster.leader_lease import NamedLease, require

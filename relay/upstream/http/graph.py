@@ -18,8 +18,7 @@ from relay.mail.address import Address, AddressError
 from relay.mail.reply import Reply
 from relay.upstream.http.client import ApiClient
 from relay.upstream.http.graph_draft import Drafts
-from relay.upstream.http.job import Job, Mailbox, accepted, good
-from relay.upstream.http.message import base64_pieces, base64_size
+from relay.upstream.http.job import Job, Mailbox, accepted, base64_pieces, base64_size, good
 from relay.upstream.outcome import Phase
 
 MOST_OCTETS = 4_000_000

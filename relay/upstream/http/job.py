@@ -1,17 +1,98 @@
-"""What an API is asked to do with one message, and the port that every API is behind."""
+"""What an API is asked to do with one message: the port that every API is behind, and the message as an API gets it.
 
+It gets the very octets that SMTP would get. An API has no envelope: it sends to whom To, Cc and Bcc name, to all of
+them and to nobody else. So recipients whom the message does not name stand in a Bcc field, which the provider takes off
+before anybody reads the message. A message that names somebody who is not to have it cannot go this way, and is refused
+rather than sent to them.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from relay.directory.model import Server
-from relay.mail.address import Address
-from relay.mail.reply import Reply
+from relay.directory.model import Meaning, Server
+from relay.mail.address import Address, AddressError
+from relay.mail.content import Content
+from relay.mail.header import Header
+from relay.mail.reply import Reply, clean_text
+from relay.mail.structured_fields import ListFault, parse_address_list
 from relay.upstream.http.client import Answer, ApiClient
 from relay.upstream.http.meaning import refusal_of
-from relay.upstream.http.message import ApiMessage
-from relay.upstream.outcome import Failed
-from relay.upstream.transaction import Progress
+from relay.upstream.outcome import Failed, Phase, own_failure
+from relay.upstream.transaction import Progress, RequireTls, Transfer
+
+_NAMED_IN = ("to", "cc")
+_BASE64_PIECE = 57 * 1024  # octets; a multiple of three, so that pieces join
+_NO_REQUIRETLS = Reply(550, "5.7.30", "REQUIRETLS is not supported by the outgoing mail server")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiMessage:
+    """A message with its recipients in the header, and the Message-ID by which it is found again ("" without one)."""
+
+    content: Content
+    message_id: str
+    recipients: frozenset[str]
+
+    @classmethod
+    def of(cls, transfer: Transfer) -> "ApiMessage":
+        """Return what of a transfer leaves. Raises Failed for what an API cannot be told."""
+        if transfer.require_tls is RequireTls.ALWAYS:
+            raise _cannot(_NO_REQUIRETLS)
+        header = Header.parse(transfer.content.header)
+        named = _named(header)
+        wanted = {recipient.address.key: recipient.address for recipient in transfer.recipients}
+        if others := [text for key, text in named.items() if key not in wanted]:
+            raise _cannot(
+                Reply(
+                    554,
+                    "5.6.0",
+                    f"To and Cc name {others[0]}, who is no recipient of this message; this provider sends to all whom "
+                    "they name",
+                )
+            )
+        hidden = [address for key, address in wanted.items() if key not in named]
+        block = transfer.content.header
+        if hidden:
+            block += b"Bcc: " + b",\r\n ".join(address.text.encode() for address in hidden) + b"\r\n"
+        return cls(Content(block, transfer.content.body), header.text_of("message-id").strip(), frozenset(wanted))
+
+
+def base64_size(size: int) -> int:
+    """Return how many octets so many are in base64, without line ends."""
+    return (size + 2) // 3 * 4
+
+
+def base64_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield chunks in base64, without line ends."""
+    held = b""
+    for chunk in chunks:
+        held += chunk
+        if len(held) >= _BASE64_PIECE:
+            end = len(held) // 3 * 3
+            yield b64encode(memoryview(held)[:end])
+            held = held[end:]
+    yield b64encode(held)
+
+
+def _named(header: Header) -> dict[str, str]:
+    """Return the addresses in To and Cc, by how they compare."""
+    named: dict[str, str] = {}
+    for key in _NAMED_IN:
+        for field in header.get_all(key):
+            try:
+                for listed in parse_address_list(field.text):
+                    named[Address.parse(listed.text).key] = listed.text
+            except (ListFault, AddressError) as fault:
+                words = f"{key.capitalize()} cannot be read, and this provider takes the recipients from it: {fault}"
+                raise _cannot(Reply(554, "5.6.0", clean_text(words))) from None
+    return named
+
+
+def _cannot(reply: Reply) -> Failed:
+    return Failed(own_failure(Phase.MAIL, reply, Meaning.REFUSED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,7 @@ from relay.upstream.dial import Contexts
 from relay.upstream.http.client import ApiClient
 from relay.upstream.http.gmail import Gmail
 from relay.upstream.http.graph import Graph
-from relay.upstream.http.job import Api, Job, Mailbox
-from relay.upstream.http.message import ApiMessage
+from relay.upstream.http.job import Api, ApiMessage, Job, Mailbox
 from relay.upstream.outcome import Failed, Failure, Outcome, Phase, own_failure
 from relay.upstream.transaction import Progress, Timeouts, Transfer
 

@@ -1,20 +1,56 @@
 """Forms: what a page asks for, and what was posted, read by the types of directory.toml.
 
 A form is a list of fields. The same list draws it (`shared/_form.html`) and reads it, so that a field that is shown is
-a field that is read. A key that the directory knows is read by its type there (`relay.directory.values.parse_value`); a
-key of a table in an entry is written with a dot ("incoming.host"), and `relay.web.kit.table_fields` puts the table
-together.
+a field that is read. A key that the directory knows is read by its type there (`relay.directory.values.parse_value`).
+Of a table in an entry (`incoming`, `oauth`) a form asks for keys one by one, written with a dot ("incoming.host"); the
+directory takes the whole table.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 from starlette.datastructures import FormData
 
 from relay.control.refused import Refused
+from relay.directory.keys import MACHINE_KEYS
 from relay.directory.values import Editable, EditRefused, parse_inner, parse_value
-from relay.web.kit.table_fields import default_of, folded
+
+
+def folded(
+    values: Mapping[str, Any], worded: Collection[str], model: Editable, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return values with those of tables ("incoming.host") put together to the tables that they belong to.
+
+    A table of which no key in `worded` has a value is None. What a record says of a table and no form asks for stays;
+    keys of the machine are not named at all, which leaves them as they are.
+    """
+    whole = {key: value for key, value in values.items() if "." not in key}
+    for table in dict.fromkeys(key.partition(".")[0] for key in values if "." in key):
+        inner = {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{table}.")}
+        is_there = any(inner[key] for key in inner if f"{table}.{key}" in worded)
+        kept = {key: value for key, value in (record.get(table) or {}).items() if key not in MACHINE_KEYS} | inner
+        whole[table] = _without_defaults(model, table, kept) if is_there else None
+    return whole
+
+
+def default_of(model: type, key: str) -> Any:
+    """Return what a key is where nobody says it; None where that is nothing, and for one without a default."""
+    for one in fields(model):
+        if one.name == key:
+            return list(one.default) if isinstance(one.default, tuple) else _known(one.default)
+    return None
+
+
+def _without_defaults(model: Editable, table: str, inner: Mapping[str, Any]) -> dict[str, Any]:
+    hint = get_type_hints(model)[table]
+    kind = next(part for part in get_args(hint) if part is not type(None))
+    return {key: value for key, value in inner.items() if value not in (None, default_of(kind, key))}
+
+
+def _known(value: Any) -> Any:
+    return None if value is MISSING else value
+
 
 FieldType: TypeAlias = Literal["text", "email", "number", "check", "select", "lines", "headers", "password"]
 

@@ -15,13 +15,13 @@ from relay.web.kit.key_fields import columns_for, key_field
 from relay.web.kit.lists import Listing, chosen_columns, columns_route
 from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
-from relay.web.pages import profile_tests
 from relay.web.pages.invitations import invitation_routes
 from relay.web.pages.outgoing_fields import (
     dropped_override,
     outgoing_faults,
     outgoing_fields,
     script_field,
+    test_profile,
     troubles_of,
 )
 from relay.web.pages.secret_fields import LOGIN_PASSWORD, SetSecret, has_login, login_field, set_secrets
@@ -38,9 +38,9 @@ def routes(site: Site) -> list[Route]:
         page(_PATH, site, get=_list),
         columns_route(site, _PATH, _COLUMNS),
         *invitation_routes(site),
-        page(f"{_NOUN.path}/-/test", site, post=noun_page(profile_tests.test, _NOUN)),
+        page(f"{_NOUN.path}/-/test", site, post=noun_page(test_profile, _NOUN)),
         *editing_routes(_NOUN, site),
-        page(f"{_PATH}/{{name}}/test", site, post=noun_page(profile_tests.test, _NOUN)),
+        page(f"{_PATH}/{{name}}/test", site, post=noun_page(test_profile, _NOUN)),
         *authorizing_routes(site, "agent", _PATH),
     ]
 

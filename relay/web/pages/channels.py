@@ -16,12 +16,12 @@ from relay.web.kit.lists import Listing
 from relay.web.kit.page_request import PageRequest, page
 from relay.web.kit.site import Site
 from relay.web.kit.test_page import Back, told_findings
-from relay.web.pages import profile_tests
 from relay.web.pages.outgoing_fields import (
     dropped_override,
     outgoing_faults,
     outgoing_fields,
     script_field,
+    test_profile,
     troubles_of,
 )
 from relay.web.pages.secret_fields import (
@@ -45,9 +45,9 @@ def routes(site: Site) -> list[Route]:
     there = f"{_NOUN.path}/{{name}}"
     return [
         page(_NOUN.path, site, get=_list),
-        page(f"{_NOUN.path}/-/test", site, post=noun_page(profile_tests.test, _NOUN)),
+        page(f"{_NOUN.path}/-/test", site, post=noun_page(test_profile, _NOUN)),
         *editing_routes(_NOUN, site),
-        page(f"{there}/test", site, post=noun_page(profile_tests.test, _NOUN)),
+        page(f"{there}/test", site, post=noun_page(test_profile, _NOUN)),
         page(f"{there}/findings", site, post=_findings),
         *authorizing_routes(site, _NOUN.word, _NOUN.path),
     ]

@@ -14,9 +14,9 @@ from relay.web.kit.key_fields import LOGINS, SECURITIES, columns_for
 from relay.web.kit.lists import Column, Listing
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site
-from relay.web.pages import server_default, server_tests
+from relay.web.pages import server_default
 from relay.web.pages.secret_fields import MAILBOX_PASSWORD, SetSecret, mailbox_faults, set_secrets
-from relay.web.pages.server_fields import server_fields
+from relay.web.pages.server_fields import fill_server, server_fields, test_server
 
 _COLUMNS = columns_for(SERVER)
 _USERS = (
@@ -33,11 +33,11 @@ def routes(site: Site) -> list[Route]:
     there = f"{_NOUN.path}/{{name}}"
     return [
         page(_NOUN.path, site, get=_list),
-        page(f"{_NOUN.path}/-/fill", site, post=noun_page(server_tests.fill, _NOUN)),
-        page(f"{_NOUN.path}/-/test", site, post=noun_page(server_tests.test, _NOUN)),
+        page(f"{_NOUN.path}/-/fill", site, post=noun_page(fill_server, _NOUN)),
+        page(f"{_NOUN.path}/-/test", site, post=noun_page(test_server, _NOUN)),
         *editing_routes(_NOUN, site),
-        page(f"{there}/fill", site, post=noun_page(server_tests.fill, _NOUN)),
-        page(f"{there}/test", site, post=noun_page(server_tests.test, _NOUN)),
+        page(f"{there}/fill", site, post=noun_page(fill_server, _NOUN)),
+        page(f"{there}/test", site, post=noun_page(test_server, _NOUN)),
         page(f"{there}/users", site, get=_users),
         page(f"{there}/default", site, get=server_default.ask, post=server_default.change, roles=ADMINISTRATORS),
         *authorizing_routes(site, _NOUN.word, _NOUN.path),

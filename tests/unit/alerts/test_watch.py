@@ -21,7 +21,7 @@ from relay.directory.rules.validation import parse_directory
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Phase
-from relay.webhooks.answer import Answer
+from relay.webhooks.protocol import Answer
 from tests.unit.alerts.alerts_kit import hold
 from tests.unit.store.store_kit import NOW, open_queue
 

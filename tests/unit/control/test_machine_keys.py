@@ -8,7 +8,7 @@ import pytest
 from relay.control.actor import Actor, Role, Way
 from relay.control.refused import Forbidden
 from relay.directory.model import Channel
-from relay.web.kit.table_fields import folded
+from relay.web.kit.forms import folded
 from tests.unit.control.control_kit import operations_in
 
 FAR = [Actor(name="root", role=Role.ADMINISTRATOR, way=way) for way in (Way.PAGE, Way.API)]

@@ -14,7 +14,7 @@ from relay.delivery.history import History
 from relay.delivery.holds import ServerHealth
 from relay.delivery.recorder import Recorder
 from relay.directory.model import Account, Meaning, Mode
-from relay.limits.permit import Permit
+from relay.limits.limiter import Permit
 from relay.mail.address import Address
 from relay.mail.reply import Reply
 from relay.metrics import Metrics

@@ -10,8 +10,7 @@ from relay.delivery import by_hand, queue_runner
 from relay.delivery.events import Ending
 from relay.delivery.outcome import State
 from relay.directory.model import Account, Meaning, Mode
-from relay.limits.limiter import Limiter
-from relay.limits.permit import Permit
+from relay.limits.limiter import Limiter, Permit
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.store.queue.claims import Late

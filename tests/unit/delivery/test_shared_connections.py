@@ -10,7 +10,7 @@ import pytest
 
 from relay.directory.model import Account
 from relay.limits.connection_leases import ConnectionLeases
-from relay.limits.other_processes import OneMachine
+from relay.limits.shares import OneMachine
 from relay.store.db.database import open_database
 from relay.store.queue.queue import Queue
 from relay.upstream.outcome import Outcome

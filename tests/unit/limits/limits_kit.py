@@ -14,11 +14,10 @@ from relay.limits.constants import DAY, MINUTE
 from relay.limits.ledger import Kind, LedgerError, Purpose, Spent
 from relay.limits.limiter import Limiter
 from relay.limits.local_ledger import LocalLedger
-from relay.limits.max_min import Grant, Rule, Share
-from relay.limits.other_processes import Others
 from relay.limits.rate import BeginRule, Begun
 from relay.limits.rows import Row, Taken, TakeRule
 from relay.limits.shared_ledger import SharedLedger
+from relay.limits.shares import Grant, Others, Rule, Share
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 SERVER = Server(name="acmejets", host="h")

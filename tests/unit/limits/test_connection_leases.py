@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, StaticPool, create_engine
 
 from relay.limits.connection_leases import ConnectionLease, ConnectionLeases
-from relay.limits.max_min import Grant, Rule
-from relay.limits.other_processes import OneMachine
+from relay.limits.shares import Grant, OneMachine, Rule
 from relay.store.cluster import capacity_leases as table
 from relay.store.db.errors import StoreError
 from relay.store.db.tables import metadata

@@ -10,9 +10,8 @@ import pytest
 from relay.directory.model import Server
 from relay.limits.constants import AWAY_SECONDS, KEPT_BACK_SECONDS, MINUTE, USED_PART
 from relay.limits.ledger import LedgerError
-from relay.limits.other_processes import OneMachine
-from relay.limits.outage_share import is_away, limit_of, part
 from relay.limits.rate import shared_window
+from relay.limits.shares import OneMachine, is_away, limit_of, part
 from tests.unit.limits.limits_kit import JANE, LEASE, Disk, Process
 from tests.unit.limits.limits_kit import SERVER as UNLIMITED
 

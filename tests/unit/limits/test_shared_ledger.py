@@ -13,8 +13,7 @@ from sqlalchemy import select
 
 from relay.directory.model import Account, Server
 from relay.limits.constants import TELL_SECONDS
-from relay.limits.limiter import Limiter
-from relay.limits.permit import Permit
+from relay.limits.limiter import Limiter, Permit
 from relay.limits.shared_ledger import SharedLedger
 from relay.store.db.database import open_database
 from relay.store.db.errors import StoreError

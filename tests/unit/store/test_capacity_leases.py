@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import BigInteger, Connection, text, type_coerce, update
 
-from relay.limits.max_min import Grant, Share
+from relay.limits.shares import Grant, Share
 from relay.store.cluster.lease_continuity import LeaseContinuity
 from relay.store.db.database import open_database
 from relay.store.db.tables import shares

@@ -17,8 +17,7 @@ from relay.store.db.database import Database, open_database
 from relay.store.queue.messages import NewEvent
 from relay.store.queue.outbox import Outbox, insert_events
 from relay.webhooks import sender as sender_module
-from relay.webhooks.answer import Answer, answer_of
-from relay.webhooks.schedule import event_pause, peak_pause, webhook_pause
+from relay.webhooks.protocol import Answer, answer_of, event_pause, peak_pause, webhook_pause
 from relay.webhooks.sender import Sender
 from tests.unit.store.store_kit import NOW
 

@@ -8,7 +8,7 @@ import pytest
 
 from relay.directory.model import Meaning
 from relay.mail.content import Content
-from relay.upstream.http.parts import take_apart
+from relay.upstream.http.graph_draft import take_apart
 from relay.upstream.outcome import Phase
 from relay.upstream.transaction import Progress
 from tests.peers.graph import GraphServer

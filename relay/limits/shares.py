@@ -1,15 +1,23 @@
-"""How processes share the connections that an account allows: a max-min fair share for each. Pure.
+"""How processes share what an account allows: a max-min fair share of its connections, and a part of its rate. Pure.
 
-Law: what all hold together is never more than the limit, nobody has less than another unless it wants no more, and
-nothing is unused while somebody wants it.
+Connections: what all hold together is never more than the limit, nobody has less than another unless it wants no more,
+and nothing is unused while somebody wants it. Each process decides about its own share, by what it sees of the others.
+What it has goes down only when it uses less, and up only into what nobody has.
 
-Each process decides about its own share, by what it sees of the others. What it has goes down only when it uses less,
-and up only into what nobody has: so what all have together is never more than the limit.
+The outage share, while the store is away: at any moment all messages of a minute, those that the store knows of and
+those that it will hear of later, are within the limit. The parts are agreed on in the store before, and together are no
+more than the limit. Who was not heard of in the store for `KEPT_BACK_SECONDS` may be using its part: the others leave
+that free. So it uses the part a little later (`AWAY_SECONDS`); and of what it had begun before, it goes on with as much
+as leaves the minute. Who is alone at the store has all of it, at once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
+
+from relay.limits import constants
+from relay.limits.rate import RateLimit, shared_window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,3 +105,44 @@ def _level(wants: Sequence[int], limit: int) -> int:
             return level
         left -= want
     return limit
+
+
+def part(limit: int, others: Sequence[int]) -> int:
+    """Return the part of one process, where the others have these: as much as any, and no more than they leave."""
+    fair = max(1, limit // (len(others) + 1))
+    return max(0, min(fair, limit - sum(others)))
+
+
+def is_away(began: float, ended: float, now: float, lease: float) -> bool:
+    """Whether a process may use its parts, whose last word in the store `began` and `ended` then."""
+    return now - ended >= constants.AWAY_SECONDS and now - began < constants.USED_PART * lease
+
+
+def limit_of(held: int, own: Sequence[float], now: float, *, is_alone: bool = False) -> RateLimit:
+    """Return the rate limit of a part from now on. `own`: when this process began messages that the store knows of.
+
+    A part of which less was in use counts as used now: so much may others have begun in its place.
+    """
+    recent = [at for at in own if at > now - shared_window()]
+    others = 0 if is_alone else held - len(recent)
+    return RateLimit(held, [*recent, *[now] * others], window=shared_window())
+
+
+class Others(Protocol):
+    """All processes that use the store (`relay.cluster.membership`)."""
+
+    @property
+    def processes(self) -> int:
+        """How many hand over mail, this one included."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no other node that may have connections open."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneMachine:
+    """There are so many processes, all of this machine."""
+
+    processes: int = 1
+    is_alone: bool = True

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.limits.max_min import Ask, Grant, Share, decide, targets
+from relay.limits.shares import Ask, Grant, Share, decide, targets
 
 WANTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 60), max_size=8)
 LIMITS = st.integers(1, 50)

@@ -6,7 +6,7 @@ import time
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from relay.webhooks.signature import key_of, signed_headers
+from relay.webhooks.protocol import key_of, signed_headers
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = '{"type": "message.delivered", "data": {"subject": "grüße"}}'.encode()
