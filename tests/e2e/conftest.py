@@ -21,10 +21,18 @@ def identity(dovecot: Dovecot) -> Iterator[IdentityServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Postgres]:
+    """A PostgreSQL that may be lost, for all tests that make it whole again (`lost_database`)."""
+    with postgres_server() as server:
+        yield server
+
+
 @pytest.fixture
-def place() -> Iterator[Place]:
-    with postgres_server() as server, wire_to(server.folder / ".s.PGSQL.5432") as wire:
-        yield Place(server, wire, server.new_database())
+def place(cluster: Postgres) -> Iterator[Place]:
+    """A new database in it, and a way over the network."""
+    with wire_to(cluster.folder / ".s.PGSQL.5432") as wire:
+        yield Place(cluster, wire, cluster.new_database())
 
 
 @pytest.fixture

@@ -30,16 +30,17 @@ class Place:
 def stopped(place: Place) -> Iterator[None]:
     """`pg_ctl stop -m immediate`."""
     place.server.stop()
-    yield
-    place.server.start()
+    try:
+        yield
+    finally:
+        place.server.start()
 
 
 @contextmanager
 def frozen(place: Place) -> Iterator[None]:
     """Every process of it is stopped where it stands."""
-    place.server.freeze()
-    yield
-    place.server.thaw()
+    with place.server.frozen():
+        yield
 
 
 @contextmanager
@@ -49,16 +50,20 @@ def refusing(place: Place) -> Iterator[None]:
     with place.server.connected("postgres") as superuser:
         socket.rename(socket.with_suffix(".gone"))
         superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'relay'")
-        yield
-        socket.with_suffix(".gone").rename(socket)
+        try:
+            yield
+        finally:
+            socket.with_suffix(".gone").rename(socket)
 
 
 @contextmanager
 def silent(place: Place) -> Iterator[None]:
     """The network loses everything."""
     place.wire.fall_silent()
-    yield
-    place.wire.speak()
+    try:
+        yield
+    finally:
+        place.wire.speak()
 
 
 @contextmanager
@@ -67,9 +72,21 @@ def read_only(place: Place) -> Iterator[None]:
     change = "ALTER SYSTEM {} default_transaction_read_only"
     place.server.sql("postgres", change.format("SET") + " = on")
     place.server.sql("postgres", "SELECT pg_reload_conf()")
-    yield
-    place.server.sql("postgres", change.format("RESET"))
-    place.server.sql("postgres", "SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        place.server.sql("postgres", change.format("RESET"))
+        place.server.sql("postgres", "SELECT pg_reload_conf()")
 
 
 LOSSES = {"stopped": stopped, "frozen": frozen, "refusing": refusing, "silent": silent, "read-only": read_only}
+
+
+@contextmanager
+def named(loss: str) -> Iterator[None]:
+    """Let a failure say at which loss of one life it came."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"The database was lost so: {loss}")
+        raise

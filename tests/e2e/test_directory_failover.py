@@ -148,8 +148,7 @@ def check_same(two: Two, *agents: str) -> None:
 @BOTH
 def test_mail_goes_on_while_a_database_hangs_and_until_a_replica_takes_over(two: Two) -> None:
     """A change is refused in time meanwhile, and taken again after each."""
-    two.primary.freeze()
-    with ThreadPoolExecutor(4) as threads:
+    with two.primary.frozen(), ThreadPoolExecutor(4) as threads:
         refused = [threads.submit(check_refused, relay) for relay in (*two.both, *two.both)]
         while not all(one.done() for one in refused):
             for relay in two.both:
@@ -157,7 +156,6 @@ def test_mail_goes_on_while_a_database_hangs_and_until_a_replica_takes_over(two:
             time.sleep(0.5)
         for one in refused:
             one.result()
-    two.primary.thaw()
     wait_until(partial(try_to_add, two.one, "thawed"), "a change after it hung", SECONDS)
     wait_until(partial(accepts, two.other, "thawed"), "that change at the other", SECONDS)
 

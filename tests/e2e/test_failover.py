@@ -122,10 +122,9 @@ def test_a_commit_that_its_replica_does_not_confirm_is_no_promise(
         relay = begun(start_relay, one_channel(open_server(recorder.port)), keys)
         ledger = Ledger()
         assert ledger.submit(relay, "before").startswith("250 ")
-        replica.freeze()
-        # Each commit before it waits for the replica, too, for as long.
-        assert ledger.submit(relay, "alone", timeout=110).startswith("451 4.3.0 ")
-        replica.thaw()
+        with replica.frozen():
+            # Each commit before it waits for the replica, too, for as long.
+            assert ledger.submit(relay, "alone", timeout=110).startswith("451 4.3.0 ")
         names = (f"behind{number}" for number in count())
         wait_until(lambda: ledger.submit(relay, next(names)).startswith("250 "), "the replica's answer", 60)
         check(ledger, relay, recorder, is_doubtful=True)

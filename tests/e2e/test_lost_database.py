@@ -15,7 +15,7 @@ import pytest
 from relay.control.refused import Refused
 from relay.listener import replies
 from tests.e2e.ledger import arrivals, control, message, sees_store, settle_all
-from tests.e2e.lost_database import BOUND, BROKEN, LOSSES, Place, stopped
+from tests.e2e.lost_database import BOUND, BROKEN, LOSSES, Place, named, stopped
 from tests.peers import postgres as peer
 from tests.peers.canaries import RIGHT
 from tests.peers.fixtures import StartRelay
@@ -48,8 +48,10 @@ def full(place: Place) -> Iterator[None]:
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while file.write(b"x" * 65536):
             pass
-    yield
-    filler.unlink()
+    try:
+        yield
+    finally:
+        filler.unlink()
 
 
 UNUSED = [f"unused-{loss}" for loss in (*LOSSES, "full")]
@@ -184,16 +186,6 @@ def lacking(clients: Clients) -> set[str]:
         found = control(clients.relay).stream("messages.list", {})
         return promised - {one["recipients"][0]["address"].partition("@")[0] for one in found}
     return promised
-
-
-@contextmanager
-def named(loss: str) -> Iterator[None]:
-    """Let a failure say at which loss of one life it came."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"The database was lost so: {loss}")
-        raise
 
 
 @pytest.mark.timeout(600)

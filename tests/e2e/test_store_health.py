@@ -16,7 +16,7 @@ from tests.e2e.ledger import Ledger, control
 from tests.e2e.small_disk import small_disk
 from tests.peers import postgres
 from tests.peers.fixtures import StartRelay
-from tests.peers.postgres import Postgres, postgres_server
+from tests.peers.postgres import Postgres
 from tests.peers.recorder import Recorder
 from tests.peers.relay import RELAY, Relay, one_channel, open_server
 from tests.peers.system import LOOPBACK, free_port, private_folder, wait_until
@@ -105,8 +105,10 @@ def test_a_full_disk_is_named(watched: Watched) -> None:
         @contextmanager
         def full() -> Iterator[None]:
             disk.fill()
-            yield
-            disk.make_room()
+            try:
+                yield
+            finally:
+                disk.make_room()
 
         watched.check("full", "the store is full", NO_ROOM, full)
 
@@ -133,17 +135,12 @@ def test_files_that_are_gone_are_named(watched: Watched) -> None:
     @contextmanager
     def gone() -> Iterator[None]:
         aside = path.rename(path.with_name("aside"))
-        yield
-        aside.rename(path)
+        try:
+            yield
+        finally:
+            aside.rename(path)
 
     watched.check("gone", "the store's files are gone", BROKEN, gone)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Postgres]:
-    """A PostgreSQL that may be stopped."""
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.mark.needs(*postgres.NEEDS)
@@ -171,8 +168,10 @@ def test_a_postgresql_that_can_only_be_read_is_named(watched: Watched, cluster: 
         end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'relay'"
         cluster.sql("postgres", change.format("SET") + " = on")
         cluster.sql("postgres", end)
-        yield
-        cluster.sql("postgres", change.format("RESET"))
-        cluster.sql("postgres", end)
+        try:
+            yield
+        finally:
+            cluster.sql("postgres", change.format("RESET"))
+            cluster.sql("postgres", end)
 
     watched.check("read-only", "the store can only be read", BROKEN, read_only)

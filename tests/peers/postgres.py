@@ -92,13 +92,14 @@ class Postgres:
             )
         wait_until(self._answers, "PostgreSQL answering", 60)
 
-    def freeze(self) -> None:
-        """Stop all of it where it stands: it keeps its connections, and answers nobody."""
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All of it is stopped where it stands: it keeps its connections, and answers nobody."""
         self._signal_all(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        self._signal_all(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._signal_all(signal.SIGCONT)
 
     def promote(self) -> None:
         """Make a replica one that can be written, and wait until it is."""

@@ -16,10 +16,10 @@ NOW = datetime(2025, 11, 24, 9, 5, 7, tzinfo=UTC)
 @pytest.fixture
 def in_auckland(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine whose clock is 13 hours ahead."""
-    monkeypatch.setenv("TZ", "NZDT-13")
-    time.tzset()
-    yield
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "NZDT-13")
+        time.tzset()
+        yield
     time.tzset()
 
 
@@ -62,12 +62,17 @@ def test_since(text: str, moment: datetime) -> None:
     assert parse_since(text, NOW) == moment
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2025-13-01", "999999999d", "0001-01-01"])
-def test_what_is_no_time_is_wrong_usage(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if text == "0001-01-01":  # a date that has no time in UTC east of Greenwich
-        monkeypatch.setenv("TZ", "NZDT-13")
-        time.tzset()
+@pytest.mark.usefixtures("in_auckland")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2025-13-01",
+        "999999999d",
+        "0001-01-01",  # a date that has no time in UTC east of Greenwich
+    ],
+)
+def test_what_is_no_time_is_wrong_usage(text: str) -> None:
     with pytest.raises(WrongUsage, match="is no time; write how long ago, such as 2h or 7d"):
         parse_since(text, NOW)
-    monkeypatch.undo()
-    time.tzset()

@@ -342,9 +342,8 @@ async def test_nobody_waits_long_for_a_server_that_says_nothing(monkeypatch: pyt
         place = PostgresDatabase(server.url(server.new_database(), connect_timeout="2"), "test")
         store = await open_database(place)
         await asyncio.gather(*(store.read(scalar("SELECT 1")) for _ in range(4)))
-        monkeypatch.setattr("relay.store.db.postgresql._SILENCE_SECONDS", 1.0)
-        server.freeze()
-        try:
+        with monkeypatch.context() as patch, server.frozen():
+            patch.setattr("relay.store.db.postgresql._SILENCE_SECONDS", 1.0)
             for words in ("no answer for 1 seconds", "timeout expired"):
                 jobs = [store.write(put("a")), *(store.read(scalar("SELECT 1")) for _ in range(40))]
                 async with asyncio.timeout(60):  # one after the other they would need minutes
@@ -352,9 +351,6 @@ async def test_nobody_waits_long_for_a_server_that_says_nothing(monkeypatch: pyt
                 assert all(isinstance(one, StoreError) and one_sentence(one) for one in said), said
                 assert any(words in str(one) for one in said), said
                 assert all("cannot be reached; check that PostgreSQL runs there" in str(one) for one in said)
-        finally:
-            server.thaw()
-            monkeypatch.undo()
         # For a second a connection that could not be made is not tried again.
         async with asyncio.timeout(20):
             while not await written(store, "b"):  # noqa: ASYNC110  the server has no event

@@ -117,11 +117,11 @@ async def test_no_answer_comes_from_a_commit_that_fails(
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
         raise error
 
-    monkeypatch.setattr(database._writer._engine.dialect, "do_commit", fail)
-    answers = await asyncio.gather(*(writer.run(put(str(number))) for number in range(3)), return_exceptions=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(database._writer._engine.dialect, "do_commit", fail)
+        answers = await asyncio.gather(*(writer.run(put(str(number))) for number in range(3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreError] * 3
     assert len({id(answer) for answer in answers}) == 3
-    monkeypatch.undo()
     assert await owners(database) == set()
     assert await writer.run(put("after")) == "after"
 
