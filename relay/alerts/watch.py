@@ -21,7 +21,7 @@ from relay.mail.address import Address, AddressError
 from relay.metrics import Metrics
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.sources import SecretUnavailable
-from relay.store.cluster.leader_lease import Lead, Unrivalled
+from relay.store.cluster.leases import Lead, Unrivalled
 from relay.store.db.errors import StoreError
 from relay.store.queue.queue import Queue
 from relay.store.queue.troubles import ToldTrouble, TroubleTable

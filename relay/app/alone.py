@@ -12,9 +12,8 @@ from relay.listener.login_failures import LoginFailures
 from relay.listener.session_registry import Nowhere
 from relay.metrics import Counts
 from relay.store.cluster.identity import Place
-from relay.store.cluster.leader_lease import Unrivalled
-from relay.store.cluster.nodes import Node, NodeTable
-from relay.store.cluster.own_node import OwnNode
+from relay.store.cluster.leases import Unrivalled
+from relay.store.cluster.nodes import Node, NodeTable, OwnNode
 from relay.store.db.database import Database
 from relay.store.queue.queue import Queue
 from relay.system.event_loop import TaskExitStack

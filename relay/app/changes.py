@@ -16,9 +16,9 @@ from relay.secrets.binding import bind_unbound
 from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.secret import SecretRef, token_refs
 from relay.secrets.vault import Vault
-from relay.store.cluster.leader_lease import Lead
+from relay.store.cluster.leases import Lead
 from relay.store.db.errors import StoreError
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 
 
 class Changes:

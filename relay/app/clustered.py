@@ -24,12 +24,10 @@ from relay.listener.server import Listeners
 from relay.metrics import Counts
 from relay.store.cluster.change_notifications import ChangeNotifications
 from relay.store.cluster.identity import Place, living_of, owner_of
-from relay.store.cluster.leader_lease import Lead, LeaseTable, Unrivalled
-from relay.store.cluster.lease_durations import terms_of
+from relay.store.cluster.leases import Lead, LeaseTable, Unrivalled, terms_of
 from relay.store.cluster.login_failures import FailureTable
 from relay.store.cluster.nodes import Doing, Node, NodeTable
-from relay.store.cluster.topics import Topic
-from relay.store.db.database import Database
+from relay.store.db.database import Database, Topic
 from relay.store.queue.queue import Queue
 from relay.system.event_loop import TaskExitStack
 from relay.upstream.pool import Upstream

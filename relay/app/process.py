@@ -1,24 +1,28 @@
 """The process of `relay serve`: its event loop, its signals, and what it says to whoever started it.
 
 With `workers` above 1 that is the supervisor (`relay/cluster/supervisor.py`), and each worker (`relay/app/worker.py`)
-runs its service by what is here.
+runs its service by what is here: the service is one of several, and the supervisor stands for it before systemd.
 """
 
 import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
 from relay import log
+from relay.app.clustered import Clustered
 from relay.app.service import START_ERRORS, Service
+from relay.cluster.bootstrap import Bootstrap
+from relay.cluster.ipc import IpcConnection
+from relay.cluster.peers import Peers
 from relay.config.settings import Settings
 from relay.directory.reader_process import ReaderProcess
-from relay.system import descriptors
-from relay.system.interpreter import loading
-from relay.system.systemd import from_environment
+from relay.system.process import fill_standard_streams, loading, make_uninheritable, raise_descriptor_limit
+from relay.system.systemd import Systemd, from_environment
 from relay.system.terminal import is_terminal
 
 # More objects than before: the youngest, and looks of the younger generations. A message leaves next to no cycles
@@ -45,12 +49,12 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 def prepare(settings: Settings) -> None:
     """Set up this process before anything is opened: its descriptors, its log, the mode of its files."""
-    descriptors.keep_standard()
-    descriptors.keep_to_ourselves()
+    fill_standard_streams()
+    make_uninheritable()
     log.configure(settings.log.format, settings.log.level)
     log.print_behind()
     os.umask(0o077)
-    descriptors.allow(settings.limits.connections)
+    raise_descriptor_limit(settings.limits.connections)
 
 
 def run_to_end(serving: Coroutine[None, None, None]) -> int:
@@ -77,3 +81,36 @@ async def serve(service: Service, stop: asyncio.Event, *, minds_interrupt: bool 
         await service.greet_administrator(sys.stderr)
     await stop.wait()
     await service.stop()
+
+
+def work(bootstrap: Bootstrap, apart: ReaderProcess) -> int:
+    """Run one worker of a relay until SIGTERM, or until the supervisor is gone; return the exit status."""
+    prepare(bootstrap.settings)
+    return run_to_end(_work(bootstrap, apart))
+
+
+async def _work(bootstrap: Bootstrap, apart: ReaderProcess) -> None:
+    line = await IpcConnection.over(socket.socket(fileno=bootstrap.line))
+    peers = Peers(line, bootstrap.place, bootstrap.store)
+    # The supervisor is told what a service tells systemd.
+    systemd = Systemd(
+        watchdog_seconds=bootstrap.beat_seconds,
+        descriptors=bootstrap.descriptors,
+        tell_instead=lambda lines: line.tell({"to": "supervisor", "lines": lines}),
+    )
+    service = Service(
+        bootstrap.settings,
+        bootstrap.settings_file,
+        systemd=systemd,
+        read_settings=apart.settings,
+        read_directory=apart.read,
+        cluster=Clustered(peers),
+    )
+    stop = asyncio.Event()
+    hearing = asyncio.create_task(peers.listen(stop.set))
+    try:
+        # Ctrl-C reaches all processes of a relay: the supervisor says when a worker ends.
+        await serve(service, stop, minds_interrupt=False)
+    finally:
+        hearing.cancel()
+        line.close()

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from relay import __version__, log
 from relay.app.admin_server import AdminServer
-from relay.app.alerting import Alerting
 from relay.app.alone import Alone
 from relay.app.changes import Changes, begin_counters, tell_directory, warn_of_directory
+from relay.app.notifications import Alerting, Telling
 from relay.app.open_store import OpenStore, open_limiter
 from relay.app.reload import LiveSettings
 from relay.app.status import RelayStatus
-from relay.app.telling import Telling
 from relay.config.faults import Faults
 from relay.config.settings import Listener, Settings, check_modes, left_out, load_settings
 from relay.control.audit_log import AuditLog
@@ -57,7 +56,7 @@ from relay.secrets.oauth.access_tokens import Tokens
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.login_failures import LISTENERS, PAGES
-from relay.store.cluster.own_node import OwnNode
+from relay.store.cluster.nodes import OwnNode
 from relay.store.db.errors import StoreError
 from relay.store.people.access import forget_outdated
 from relay.store.people.audit import AuditTable

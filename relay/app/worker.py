@@ -4,7 +4,7 @@ import sys
 
 from relay.cluster.bootstrap import Bootstrap, end_with, read_bootstrap
 from relay.directory.reader_process import ReaderProcess
-from relay.system.interpreter import loading
+from relay.system.process import loading
 
 
 def main() -> int:
@@ -15,7 +15,7 @@ def main() -> int:
         if bootstrap.place.is_first and not bootstrap.settings.is_directory_stored:
             apart.begin_directory(bootstrap.settings.directory_path)
         with loading():
-            from relay.app.worker_process import work  # noqa: PLC0415  the directory is read meanwhile
+            from relay.app.process import work  # noqa: PLC0415  the directory is read meanwhile
         return work(bootstrap, apart)
 
 

@@ -17,20 +17,19 @@ from typer.main import get_command
 
 from relay import __version__
 from relay.cli import (
-    alert,
     backup,
     check,
     doctor,
     entries,
     init,
     messages,
+    notifications,
     people,
     provider,
     secrets,
     server,
     status,
     transfers,
-    webhook,
 )
 from relay.cli.invocation import Invocation, WrongUsage
 from relay.cli.output import EXIT_REFUSED, abandon_stdout, bear_all_letters, failed, print_failure
@@ -146,8 +145,8 @@ for name, verbs in {
     "messages": messages.messages_app,
     "node": status.node_app,
     "provider": provider.app,
-    "webhook": webhook.app,
-    "alert": alert.app,
+    "webhook": notifications.webhook_app,
+    "alert": notifications.alert_app,
     "secrets": secrets.app,
     "import": transfers.import_app,
     "directory": transfers.directory_app,

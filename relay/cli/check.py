@@ -170,8 +170,8 @@ def _directory(invocation: Invocation, *, is_there: bool) -> str:
 
 def check_directory(settings: "Settings", settings_file: str) -> CheckResult:
     """Return what a relay with these settings would find, but for the faults of relay.toml by itself."""
-    from relay.directory.rules.cross_file import check_together, warnings_together
     from relay.directory.rules.servers import unnamed_servers
+    from relay.directory.rules.validation import check_together, warnings_together
 
     try:
         found = _in_database(settings, settings_file) if settings.is_directory_stored else _in_file(settings)

@@ -159,7 +159,7 @@ def _values_of(context: Context, key: str) -> Iterable[str]:
 
 def words_of(model: type, key: str) -> tuple[str, ...]:
     """Return the words that a key of a noun knows; none where it takes any."""
-    from relay.directory.keys import hint_of, plain_type
+    from relay.directory.tables import hint_of, plain_type
 
     hint = plain_type(hint_of(model, key))
     if hint is bool:

@@ -17,7 +17,6 @@ from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
 from relay.cli import complete
-from relay.cli.ask import read_password
 from relay.cli.invocation import Invocation, WrongUsage
 from relay.cli.output import print_json, print_record, print_table, words
 from relay.cli.shared import (
@@ -29,6 +28,7 @@ from relay.cli.shared import (
     Unchecked,
     command,
     noun,
+    read_password,
     register_authorize,
     separated,
     set_incoming_password,
@@ -118,7 +118,7 @@ def _with_options(word: str, add: Add) -> Callable[..., None]:
 
 def _option(kind: Any, key: str) -> Parameter:
     from relay.config.schema import meanings_of
-    from relay.directory.keys import is_needed
+    from relay.directory.tables import is_needed
 
     flag = _ONE_BY_ONE.get(key, f"--{key.replace('_', '-')}")
     meaning = meanings_of(kind.model)[key]
@@ -140,7 +140,7 @@ def _parameter(key: str, type_: Any, said: Any, *, default: Any = Parameter.empt
 
 
 def _metavar(model: type, key: str) -> str:
-    from relay.directory.keys import hint_of, plain_type
+    from relay.directory.tables import hint_of, plain_type
 
     hint = plain_type(hint_of(model, key))
     if hint is int:

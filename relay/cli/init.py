@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Context, Exit, Option, Typer
 
 from relay.cli import complete
-from relay.cli.ask import ask, ask_yes, is_person, read_password
 from relay.cli.invocation import Invocation, WrongUsage
 from relay.cli.provider import AUTH, ClientId, Provider, Tenant, oauth_values, preset_of
-from relay.cli.shared import PasswordStdin, command, show_test
+from relay.cli.shared import PasswordStdin, ask, ask_yes, command, is_person, read_password, show_test
 from relay.control.refused import Refused
 from relay.system.files import create_private
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from relay.config.machine import SYSTEM_RUNTIME, SYSTEM_SETTINGS, find_settings_file
 from relay.control.refused import Refused
 from relay.control.transport.client import ControlClient, NoRelay
-from relay.system.interpreter import loading
+from relay.system.process import loading
 
 if TYPE_CHECKING:
     from relay.config.settings import Settings

@@ -29,7 +29,7 @@ from relay.secrets.renewal_lease import RenewalLeases
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
 from relay.store.cluster.identity import new_run
-from relay.store.cluster.leader_lease import LeaseTable
+from relay.store.cluster.leases import LeaseTable
 from relay.store.cluster.nodes import NodeTable
 from relay.store.db.database import Database, open_store
 from relay.store.db.health import StoreHealth

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 from typer import Context, Option
 
 from relay.cli import complete
-from relay.cli.ask import is_person, read_password
 from relay.cli.invocation import WrongUsage
 from relay.cli.output import moment, print_json, print_table, relative
-from relay.cli.shared import AsJson, Name, PasswordStdin, command, noun
+from relay.cli.shared import AsJson, Name, PasswordStdin, command, is_person, noun, read_password
 from relay.control.json_values import from_json, list_from_json
 from relay.control.people.results import AddedPerson, AddedToken, FirstLink, InvitationLink, PersonRecord, TokenRecord
 

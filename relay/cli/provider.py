@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from typer import Option
 
 from relay.cli import complete
-from relay.cli.ask import ask
 from relay.cli.output import TableRows, print_json
-from relay.cli.shared import AsJson, command, noun
+from relay.cli.shared import AsJson, ask, command, noun
 from relay.config.units import format_size
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from typer import Context, Exit, Option
 
 from relay.cli import complete
-from relay.cli.ask import ask_yes, is_person, read_password
 from relay.cli.entries import register_add, register_reading
 from relay.cli.invocation import Invocation, WrongUsage
 from relay.cli.output import count, print_json
@@ -19,8 +18,11 @@ from relay.cli.shared import (
     NoSend,
     PasswordStdin,
     Unchecked,
+    ask_yes,
     command,
+    is_person,
     noun,
+    read_password,
     register_authorize,
     set_incoming_password,
     show_login,

@@ -90,7 +90,7 @@ def serve(settings_file: Path | None) -> int:
 
 def _load() -> Callable[..., int]:
     """Return what runs the relay; to load it takes most of the time until that is there."""
-    from relay.system.interpreter import loading
+    from relay.system.process import loading
 
     with loading():
         from relay.app.process import run as run_process

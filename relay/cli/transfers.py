@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Context, Exit, Option
 
-from relay.cli.ask import ask_yes, is_person
 from relay.cli.invocation import Invocation
 from relay.cli.output import count, print_failure, print_json, print_table, words
-from relay.cli.shared import AsJson, command, noun
+from relay.cli.shared import AsJson, ask_yes, command, is_person, noun
 from relay.control.json_values import from_json
 from relay.control.refused import Refused
 from relay.control.results import DirectoryExport, DirectoryImport

@@ -3,7 +3,7 @@
 That is: the probes of held accounts, the freeing of what a changed directory lets go, the mailboxes of returned mail,
 the renewal of access tokens ahead, the deletion of what is old. Where no other machine can use the store, the first
 worker leads. Else the first workers of all relays stand for it, and one has it by a lease
-(`relay.store.cluster.leader_lease`).
+(`relay.store.cluster.leases`).
 
 Who has it counts by its own clock, from before it asked, and a few seconds less than the database does: it knows that
 its lease is over before anybody else can have one. The clock is one that goes on while the machine sleeps.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from relay import log
 from relay.limits.connection_leases import awake_seconds
-from relay.store.cluster.leader_lease import LEAD, LeaseTable, NamedLease
+from relay.store.cluster.leases import LEAD, LeaseTable, NamedLease
 from relay.store.db.errors import StoreError
 
 # By the database's clock, and as long as we count on it.
@@ -53,7 +53,7 @@ async def _nothing() -> None:
 
 
 class Elected:
-    """The lead (`relay.store.cluster.leader_lease.Lead`) as one process of several machines has it at a time.
+    """The lead (`relay.store.cluster.leases.Lead`) as one process of several machines has it at a time.
 
     `run` goes on for ever. `on_change` is called when it has become ours, or is no more. The `timer` goes on while the
     machine sleeps.

@@ -10,8 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from relay import log
-from relay.store.cluster.nodes import NodeRow, NodeState
-from relay.store.cluster.own_node import OwnNode
+from relay.store.cluster.nodes import NodeRow, NodeState, OwnNode
 from relay.store.db.errors import StoreError
 
 _LOOK_SECONDS = 1.0

@@ -28,7 +28,7 @@ from relay.listener.replies import NOT_READY
 from relay.listener.sockets import ListenError, PassedSockets
 from relay.store.cluster.identity import Place
 from relay.store.db.sqlite import file_number
-from relay.system import descriptors
+from relay.system.process import fill_standard_streams
 from relay.system.systemd import Systemd, from_environment
 
 _GREETING = f"{NOT_READY}\r\n".encode()
@@ -252,7 +252,7 @@ class Supervisor:
 
 def supervise(settings: Settings, settings_file: Path | None) -> int:
     """Run a relay with several workers until it is told to stop, and return its exit status."""
-    descriptors.keep_standard()
+    fill_standard_streams()
     log.configure(settings.log.format, settings.log.level)
     log.print_behind()
     os.umask(0o077)

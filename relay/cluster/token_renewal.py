@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from relay.limits.connection_leases import awake_seconds
 from relay.secrets.renewal_lease import LeasesAway
 from relay.secrets.sources import SecretDelayed
-from relay.store.cluster.leader_lease import LeaseTable, NamedLease
+from relay.store.cluster.leases import LeaseTable, NamedLease
 from relay.store.db.errors import StoreError
 
 # A provider is asked for 20 seconds at most. We count on the lease for a while less than the store does.

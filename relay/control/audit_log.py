@@ -23,7 +23,7 @@ from relay.control.json_values import json_text
 from relay.directory.model import Directory
 from relay.store.db.errors import StoreError
 from relay.store.people.audit import AuditEntry, AuditTable
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 
 
 @dataclass(frozen=True, slots=True)

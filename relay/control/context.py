@@ -1,4 +1,4 @@
-"""What the operations work with.
+"""What the operations work with, and how they find what a person named in the directory in effect.
 
 `service` gives the running relay's parts, `cli` its own where none runs.
 """
@@ -6,13 +6,15 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from relay.config.schema import no_such
 from relay.config.settings import Settings
 from relay.control.audit_log import AuditLog
-from relay.control.refused import Refused
+from relay.control.refused import NotFound, Refused
 from relay.control.results import OpenAccount, Status, TroubledAccount, UnreachedServer
 from relay.control.tests.last_tests import LastTests
+from relay.directory.kinds import KINDS, Entry, EntryKind
 from relay.directory.live import LiveDirectory
 from relay.mail.address import Address, AddressError
 from relay.secrets.resolver import SecretResolver
@@ -135,3 +137,18 @@ def read_address(text: str, key: str) -> Address:
         return Address.parse(text)
     except AddressError as error:
         raise Refused(str(error), key=key) from None
+
+
+E = TypeVar("E", bound=Entry)
+
+
+def find_entry(parts: ControlContext, kind: EntryKind[E], name: str) -> E:
+    """Return an entry of a kind. Raises NotFound, which says where the name is that of another kind."""
+    directory = parts.directory.routing().directory
+    entries = kind.entries(directory)
+    if name in entries:
+        return entries[name]
+    for other in KINDS.values():
+        if other.table in kind.named_with and name in other.entries(directory):
+            raise NotFound(f"'{name}' is no {kind.word}; it is one of the {other.table}")
+    raise NotFound(no_such(kind.word, name, entries))

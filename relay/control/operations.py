@@ -7,7 +7,6 @@ from typing import Any
 from relay import log
 from relay.config.faults import did_you_mean
 from relay.control.actor import Actor, Role
-from relay.control.alerts import AlertOperations
 from relay.control.audit_log import OperationChanges
 from relay.control.context import ControlContext
 from relay.control.entries.accounts import Accounts
@@ -24,10 +23,10 @@ from relay.control.entries.servers import Servers
 from relay.control.messages.follow import FollowOperation
 from relay.control.messages.history import HistoryOperations, MessageCounts, MessagePages
 from relay.control.messages.queue import Preview, QueueOperations
+from relay.control.notifications import AlertOperations, WebhookOperations
 from relay.control.operation import Operation
 from relay.control.overview import Overview
-from relay.control.people.administrators import AdministratorOperations, InvitationOperations
-from relay.control.people.api_tokens import ApiTokenOperations
+from relay.control.people.administrators import AdministratorOperations, ApiTokenOperations, InvitationOperations
 from relay.control.people.audits import AuditOperations
 from relay.control.refused import Forbidden, UnknownOperation
 from relay.control.status import NodeOperations, StatusOperations, StoreOperations
@@ -35,7 +34,6 @@ from relay.control.tests.connection_test import ConnectionTests
 from relay.control.tests.doctor import DoctorOperation
 from relay.control.tests.form_tests import ProfileFormTest, ServerFormTest
 from relay.control.transfers import Transfers
-from relay.control.webhooks import WebhookOperations
 from relay.directory.kinds import AGENT, APPLICATION, CHANNEL, SCRIPT, SERVER
 
 

@@ -24,7 +24,7 @@ from relay.directory.model import Directory
 from relay.directory.replacing import Replacement, replace_all, replacement
 from relay.directory.rules.validation import inline_passwords
 from relay.directory.storage import Document
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"
 _READABLE = (

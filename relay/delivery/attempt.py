@@ -45,7 +45,7 @@ from relay.mail.reply import Reply
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import Secret, secret_ref
 from relay.secrets.sources import SecretDelayed, SecretUnavailable
-from relay.store.cluster.leader_lease import Lead, Unrivalled
+from relay.store.cluster.leases import Lead, Unrivalled
 from relay.store.db.errors import StoreError
 from relay.store.queue.messages import Damaged, Fenced, HoldRow, NoContent, StoredMessage
 from relay.system.fault_barrier import beside, tell_fault

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from relay import log
 from relay.config.settings import Settings
-from relay.store.cluster.leader_lease import Lead, Unrivalled
+from relay.store.cluster.leases import Lead, Unrivalled
 from relay.store.db.errors import StoreError
 from relay.store.queue.queue import Queue
 from relay.system.clock import utc_now

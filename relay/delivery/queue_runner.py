@@ -22,7 +22,7 @@ from relay.store.db.clocks import ClockWatch
 from relay.store.db.errors import StoreError
 from relay.store.queue.claims import Late
 from relay.store.queue.messages import HoldRow
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 
 _LOOK_SECONDS = 1.0  # how often holds are looked at for new credentials, and the store for what commands wrote
 _REST = 2.0  # times as long as the last look

@@ -20,7 +20,7 @@ from relay.directory.rules.incremental import TABLES, CheckedDirectory, Entry
 from relay.directory.rules.servers import oauth_warnings
 from relay.directory.rules.validation import inline_passwords, parse_directory
 from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Document, Edit, Snapshot, State
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 
 _TRIES = 5  # before who is always slower gives up
 _LARGE = 500  # entries

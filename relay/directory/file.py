@@ -32,7 +32,7 @@ from relay.directory.rules.servers import oauth_warnings
 from relay.directory.rules.validation import inline_passwords, parse_directory
 from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Edit, Snapshot, State
 from relay.system.files import create_private, sync_folder, take_folder_owner
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 
 LARGE = 100_000
 """Octets of a file that is large: some thousand agents."""

@@ -18,9 +18,9 @@ from relay.config.settings import Settings
 from relay.directory.file import DirectoryFile, FileStorage, ReadFile
 from relay.directory.model import Directory
 from relay.directory.routing import Routing, UnknownSender
-from relay.directory.rules.cross_file import check_together, warnings_together
+from relay.directory.rules.validation import check_together, warnings_together
 from relay.directory.storage import Check, Edit, Snapshot, Storage
-from relay.system.interpreter import Collector, in_short_turns
+from relay.system.process import Collector, in_short_turns
 
 _POLL_SECONDS = 1.0  # a changed directory takes effect within 2 seconds
 

@@ -12,8 +12,18 @@ from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from relay.config.schema import Size
-from relay.directory.keys import Asked, Count, Flag, Number, PasswordSource, Port, TypedPassword
-from relay.directory.tables import UNKNOWN_KEYS, Mailbox, OAuthClient
+from relay.directory.tables import (
+    UNKNOWN_KEYS,
+    Asked,
+    Count,
+    Flag,
+    Mailbox,
+    Number,
+    OAuthClient,
+    PasswordSource,
+    Port,
+    TypedPassword,
+)
 from relay.mail.address import Address, AddressError
 
 

@@ -10,9 +10,8 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, get_origin, get_type_hints
 
 from relay.config.schema import is_size, keys_of, no_such_key, show
-from relay.directory.keys import plain_type
 from relay.directory.model import Application, Profile, Script, Server
-from relay.directory.tables import Incoming, OAuthClient
+from relay.directory.tables import Incoming, OAuthClient, plain_type
 
 Editable: TypeAlias = type[Server | Profile | Application | Script]
 Values: TypeAlias = Mapping[str, Any]

@@ -21,11 +21,11 @@ from relay.mail.address import Address, AddressError
 from relay.mail.bounce import MOST_OCTETS, Bounce, ReturnedCopy, may_be_bounce, read_bounce
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.sources import SecretUnavailable
-from relay.store.cluster.leader_lease import Lead, Unrivalled
+from relay.store.cluster.leases import Lead, Unrivalled
 from relay.store.db.errors import StoreError
 from relay.store.queue.messages import ReturnRow, StoredMessage, StoredRecipient
 from relay.store.queue.queue import Queue
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 
 if TYPE_CHECKING:
     from relay.incoming.open_mailbox import Mailboxes

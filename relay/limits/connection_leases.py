@@ -1,12 +1,12 @@
 """What this process has of the connections that each account may have, where several processes send for all accounts.
 
-Each has a share, leased in the store (`relay.store.cluster.capacity_leases`), and opens no more connections than
+Each has a share, leased in the store (`relay.store.cluster.account_limits`), and opens no more connections than
 that. Who needs more asks at once; who has more than its part gives it up as its connections close. While all have what
 they want nothing is written but a renewal each half minute, and what the store does not answer changes nothing:
 everybody goes on with what they have, for as long as that is theirs. So that this is something for accounts that are
 unused for a while, too, a process keeps one connection of each where every process can have one and nobody lacks any.
 
-That ends with the lease of the shares (`relay.store.cluster.lease_durations`): then others take them for lost. So who
+That ends with the lease of the shares (`relay.store.cluster.leases`): then others take them for lost. So who
 was stopped for longer, or sees no store while there are other nodes, uses none until the store has given it some again.
 """
 

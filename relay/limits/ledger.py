@@ -1,8 +1,8 @@
 """The port to the ledger: where is kept what accounts have used up of their limits, so that no restart forgets it.
 
 A row of it is a stretch of time, and how many messages or recipients an account has used in it. The store keeps them
-(`relay.store.cluster.day_quotas`). One process that is alone counts in its memory and has on disk what it uses before
-it uses it (`relay.limits.local_ledger`); several count in the store (`relay.limits.shared_ledger`).
+(`relay.store.cluster.account_limits`). One process that is alone counts in its memory and has on disk what it uses
+before it uses it (`relay.limits.local_ledger`); several count in the store (`relay.limits.shared_ledger`).
 """
 
 from collections import Counter

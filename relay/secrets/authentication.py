@@ -34,7 +34,7 @@ from relay.secrets.master_key import MasterKeyError
 from relay.secrets.secret import Secret
 from relay.secrets.sources import SecretUnavailable
 from relay.secrets.vault import SecretRefused, Vault
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 
 _THREADS = 2
 # More than these wait longer than a client should, and hold a session each.

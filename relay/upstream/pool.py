@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from relay import log
 from relay.directory.model import Account, Kind, Meaning
 from relay.mail.address import domain_key
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 from relay.upstream.connection import Connection
 from relay.upstream.connections import Allowance, Opening, Pool, PoolKey, Slots, unshared
 from relay.upstream.cut_through import CutThroughTransaction

@@ -9,7 +9,7 @@ from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.mail.reply import clean_text
 from relay.secrets.secret import Secret
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 from relay.upstream.connection import Connection
 from relay.upstream.dial import Contexts
 from relay.upstream.dialog import data, mail, rcpt

@@ -17,7 +17,7 @@ from relay import log
 from relay.config.notification import Webhook
 from relay.metrics import Metrics
 from relay.secrets.sources import SecretUnavailable
-from relay.store.cluster.leader_lease import Lead, Unrivalled
+from relay.store.cluster.leases import Lead, Unrivalled
 from relay.store.db.errors import StoreError
 from relay.store.queue.outbox import KEPT_HELD, KEPT_TOLD, Backlog, Outbox, Standing, Untold
 from relay.system.clock import utc_now

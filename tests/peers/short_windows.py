@@ -98,7 +98,7 @@ def short_windows(
         outage = ("KEPT_BACK_SECONDS", "AWAY_SECONDS", "TELL_SECONDS")
         figures |= _scaled(max(minute, 12) / 60, *(f"relay.limits.constants.{name}" for name in outage))
     if lease:
-        figures["relay.store.cluster.lease_durations.TOGETHER"] = {
+        figures["relay.store.cluster.leases.TOGETHER"] = {
             "messages": float(lease),
             "shares": float(shares),
             "nodes": 4.0,

@@ -26,9 +26,9 @@ def test_figures_in_no_proportion_are_refused() -> None:
 
 def test_a_python_that_is_started_with_them_has_them_from_the_beginning() -> None:
     windows = short_windows(minute=6, lease=6, shares=12, silence=6)
-    asked = "from relay.limits.rate import RateLimit; from relay.store.cluster import lease_durations; "
+    asked = "from relay.limits.rate import RateLimit; from relay.store.cluster import leases; "
     asked += "from relay.store.db import postgresql; "
-    told = "print(RateLimit(7).interval, lease_durations.TOGETHER.shares, postgresql._DEFAULTS['keepalives_idle'])"
+    told = "print(RateLimit(7).interval, leases.TOGETHER.shares, postgresql._DEFAULTS['keepalives_idle'])"
     program = [*windows.argv, sys.executable, "-P", "-c", asked + told]
     done = subprocess.run(program, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=60)
     assert done.stdout.split() == ["1.0", "12.0", "10"]

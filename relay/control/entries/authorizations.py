@@ -16,8 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from relay import log
 from relay.control.audit_log import note_secret
-from relay.control.context import ControlContext
-from relay.control.entries.lookup import find_entry
+from relay.control.context import ControlContext, find_entry
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused

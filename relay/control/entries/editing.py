@@ -3,9 +3,8 @@
 from asyncio import to_thread
 from typing import Any
 
-from relay.control.context import ControlContext
+from relay.control.context import ControlContext, find_entry
 from relay.control.entries.assignments import changed_values, unchanged
-from relay.control.entries.lookup import find_entry
 from relay.control.entries.passwords import (
     forget_login_password,
     forget_password,

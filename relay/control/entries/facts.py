@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Annotated, Literal, TypeAlias, TypedDict
 
 from relay.control.tests.results import LastTestRecord
-from relay.directory.keys import Asked
+from relay.directory.tables import Asked
 
 AccountState: TypeAlias = Literal["ok", "slowed", "held"]
 _LoginSet: TypeAlias = Annotated[bool, "Whether it has a password to log in with at Relay.", Asked("Login")]

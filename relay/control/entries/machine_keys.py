@@ -12,7 +12,7 @@ from typing import Any
 
 from relay.control.actor import Actor, Way
 from relay.control.refused import Forbidden
-from relay.directory.keys import MACHINE_KEYS
+from relay.directory.tables import MACHINE_KEYS
 
 MACHINE_SENTENCE = "this names a file or a program of the machine; set it there, in directory.toml or by a command"
 # Whose password it is may be taken over into the vault; which authorities count is the machine's alone.

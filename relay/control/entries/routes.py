@@ -3,8 +3,7 @@
 from typing import Any
 
 from relay.config.schema import no_such
-from relay.control.context import ControlContext, read_address
-from relay.control.entries.lookup import find_entry
+from relay.control.context import ControlContext, find_entry, read_address
 from relay.control.entries.records import needs_own_secret
 from relay.control.messages.records import rfc3339
 from relay.control.operation import Access, Operation

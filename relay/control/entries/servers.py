@@ -5,11 +5,10 @@ from collections import Counter
 from typing import Any
 
 from relay.control.audit_log import note
-from relay.control.context import ControlContext
+from relay.control.context import ControlContext, find_entry
 from relay.control.entries.assignments import changed_values
 from relay.control.entries.editing import Entries
 from relay.control.entries.lists import Limit, Start
-from relay.control.entries.lookup import find_entry
 from relay.control.entries.passwords import entered_anew
 from relay.control.operation import Operation
 from relay.directory.edit import remove_server, set_entry

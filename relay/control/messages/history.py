@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from relay.control.context import ControlContext
-from relay.control.entries.lookup import find_entry
+from relay.control.context import ControlContext, find_entry
 from relay.control.messages.find import (
     MessageLimit,
     Party,

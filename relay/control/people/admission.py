@@ -15,8 +15,7 @@ from typing import Literal
 
 from relay.control.actor import Actor, Role, Way
 from relay.control.audit_log import OperationChanges, note
-from relay.control.context import ControlContext
-from relay.control.entries.lookup import find_entry
+from relay.control.context import ControlContext, find_entry
 from relay.control.entries.passwords import check_password_counts, keep_login_password, set_password
 from relay.control.operation import refusals
 from relay.control.people.administrators import check_name_is_free, keep_admin_password

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from relay.control.context import ControlContext, read_address
-from relay.control.entries.lookup import find_entry
+from relay.control.context import ControlContext, find_entry, read_address
 from relay.control.entries.passwords import no_mailbox
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused

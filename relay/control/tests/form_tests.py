@@ -10,8 +10,7 @@ from typing import Any
 
 from relay.config.faults import Fault, Faults
 from relay.config.schema import no_such
-from relay.control.context import ControlContext, read_address
-from relay.control.entries.lookup import find_entry
+from relay.control.context import ControlContext, find_entry, read_address
 from relay.control.operation import Access, Operation
 from relay.control.refused import NotFound, Refused
 from relay.control.tests.connection_test import no_way_out, probe_steps, secret_of

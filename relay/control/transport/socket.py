@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from relay import log
 from relay.config.endpoint import LONGEST_SOCKET_PATH
-from relay.system.interpreter import in_short_turns, loading
+from relay.system.process import in_short_turns, loading
 
 if TYPE_CHECKING:
     from relay.control.transport.server import CommandServer

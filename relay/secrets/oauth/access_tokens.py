@@ -33,7 +33,7 @@ from relay.secrets.secret import Secret, SecretRef, client_owner
 from relay.secrets.sources import UNBOUND, SecretDelayed, SecretUnavailable
 from relay.secrets.vault import Vault
 from relay.system.clock import utc_now
-from relay.system.interpreter import in_short_turns
+from relay.system.process import in_short_turns
 
 # A provider that is away is asked again after a pause, one that refuses after a longer one: waiting mail must not ask
 # it over and over. A held account's first probe comes later than both.

@@ -1,6 +1,6 @@
 """Change notifications: what one process commits, all others at the same store know of, at once or a second later.
 
-Who commits a change raises the number of its topic (`relay.store.cluster.topics`). All others read the numbers once a
+Who commits a change raises the number of its topic (`relay.store.db.database`). All others read the numbers once a
 second, by one small query, and look at what has another number than before. `wake` makes that at once: the workers of a
 machine tell each other "look now", and PostgreSQL calls us on a connection that does nothing else (`is_called`). What
 counts are the numbers, so a call that is lost or comes twice is no matter.
@@ -18,8 +18,7 @@ from sqlalchemy import Connection
 
 from relay import log
 from relay.secrets.sources import SecretUnavailable
-from relay.store.cluster.topics import Topic, all_numbers
-from relay.store.db.database import Database
+from relay.store.db.database import Database, Topic, all_numbers
 from relay.store.db.errors import StoreError
 
 _LOOK_SECONDS = 1.0

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, insert, select
 
-from relay.store.cluster.topics import Topic, all_numbers
-from relay.store.db.database import Database
+from relay.store.db.database import Database, Topic, all_numbers
 from relay.store.db.tables import failures
 
 LISTENERS, PAGES = "listeners", "pages"

@@ -5,6 +5,9 @@ Whoever writes waits for the one before: a queue in our process is fair, and one
 writer. What is different in SQLite and in PostgreSQL stands in `relay.store.db.backend`; `open_store` opens the one
 that relay.toml names.
 
+What relays at one database keep in memory of it has a topic, whose number is raised in the transaction of the change
+itself, so that nobody sees the one without the other.
+
 DIAGNOSTICS: StoreError and its kinds (`relay.store.db.errors`), each one sentence.
 """
 
@@ -14,22 +17,47 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from random import uniform
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert, select, update
 
 from relay import log
 from relay.config.settings import Settings, without_password
 from relay.secrets.sources import SecretUnavailable, parse_source, read_source
-from relay.store.cluster.topics import Topic, raise_number
 from relay.store.db.backend import Backend, Moment, Use
 from relay.store.db.errors import StoreError, StoreOlder
 from relay.store.db.schema import is_usable, upgrade
 from relay.store.db.sqlite import FileNumber, SqliteFile
-from relay.store.db.tables import HEAD
+from relay.store.db.tables import HEAD, bulletin
+
+
+class Topic(StrEnum):
+    """A kind of thing that a relay has in memory."""
+
+    HOLDS = "holds"
+    SECRETS = "secrets"
+    FAILURES = "failures"
+    DIRECTORY = "directory"
+
+
+def raise_number(connection: Connection, topic: Topic) -> int:
+    """Raise the number of a topic, and return it; others who do the same wait for this transaction to end."""
+    raised = update(bulletin).where(bulletin.c.topic == topic).values(number=bulletin.c.number + 1)
+    number = connection.execute(raised.returning(bulletin.c.number)).scalar_one_or_none()
+    if number is None:
+        number = 1
+        connection.execute(insert(bulletin).values(topic=topic, number=number))
+    return number
+
+
+def all_numbers(connection: Connection) -> Mapping[str, int]:
+    """Return the number of each topic that ever changed."""
+    return {row.topic: row.number for row in connection.execute(select(bulletin.c.topic, bulletin.c.number))}
+
 
 T = TypeVar("T")
 Job = Callable[[Connection], T]

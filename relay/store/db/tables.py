@@ -76,7 +76,7 @@ metadata = MetaData(
     }
 )
 
-# How often each kind of thing has changed that relays have in memory (`relay.store.cluster.topics`).
+# How often each kind of thing has changed that relays have in memory (`relay.store.db.database`).
 bulletin = Table(
     "bulletin",
     metadata,
@@ -450,7 +450,7 @@ Index(
     sqlite_where=is_lacking,
 )
 
-# What one process of all does at a time, and which (`relay.store.cluster.leader_lease`). A row stays, so that its fence
+# What one process of all does at a time, and which (`relay.store.cluster.leases`). A row stays, so that its fence
 # counts on.
 duties = Table(
     "duties",

@@ -17,8 +17,7 @@ from relay.config.settings import Settings
 from relay.directory.database_storage import DatabaseStorage, Row, Rows
 from relay.directory.file import DirectoryFile, ReadFile
 from relay.directory.live import OpenStorage, in_file
-from relay.store.cluster.topics import Topic
-from relay.store.db.database import Database
+from relay.store.db.database import Database, Topic
 from relay.store.db.errors import StoreError
 from relay.store.db.tables import directory, directory_entries
 

@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import BigInteger, Connection, delete, func, insert, select, type_coerce, update
 
 from relay.secrets.secret_store import Difference, KeyChanged, Sealed
-from relay.store.cluster.leader_lease import NamedLease, require
-from relay.store.cluster.topics import Topic, all_numbers
-from relay.store.db.database import Database
+from relay.store.cluster.leases import NamedLease, require
+from relay.store.db.database import Database, Topic, all_numbers
 from relay.store.db.tables import secrets, vault
 
 # For a person, in a program of theirs: here nothing is removed but one by one.

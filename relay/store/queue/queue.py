@@ -19,14 +19,11 @@ from relay.limits.rate import BeginRule, Begun
 from relay.limits.rows import Row, Taken, TakeRule
 from relay.limits.shares import Grant, Rule
 from relay.mail.content import InMemory, NewBody
-from relay.store.cluster import capacity_leases, day_quotas
-from relay.store.cluster.leader_lease import NamedLease, require
-from relay.store.cluster.lease_continuity import LeaseContinuity
-from relay.store.cluster.lease_durations import Terms, terms_of
-from relay.store.cluster.topics import Topic
+from relay.store.cluster import account_limits
+from relay.store.cluster.leases import LeaseContinuity, NamedLease, Terms, require, terms_of
 from relay.store.db.backend import Moment
 from relay.store.db.clocks import SteadyClock, StoreClock, pull_in
-from relay.store.db.database import Database, Job
+from relay.store.db.database import Database, Job, Topic
 from relay.store.db.errors import StoreError
 from relay.store.db.writer import Writer
 from relay.store.queue import claims, holds, returns, writes
@@ -362,19 +359,19 @@ class Queue(QueueReader):
 
     async def spent(self) -> tuple[Spent, ...]:
         """Return what is kept of all accounts."""
-        return await self._database.read(day_quotas.all_spent)
+        return await self._database.read(account_limits.all_spent)
 
     async def spend(self, spent: Sequence[Spent], forget: Mapping[str, datetime]) -> None:
         """Add to what is kept, all or none, and drop what began before the moment that `forget` names for its kind."""
-        await self._write(lambda c: day_quotas.add_spent(c, spent, forget))
+        await self._write(lambda c: account_limits.add_spent(c, spent, forget))
 
     async def spent_for(self, purpose: Purpose) -> list[Row]:
         """Return what counts for a purpose: when it was spent, and how many, in the order of time."""
-        return await self._database.read(lambda c: day_quotas.spent_for(c, purpose))
+        return await self._database.read(lambda c: account_limits.spent_for(c, purpose))
 
     async def take(self, purpose: Purpose, rule: TakeRule[Took]) -> Took:
         """Take as many as a rule makes of what all processes have spent, and of the moment; return what it says."""
-        return await self._write_alone(lambda c: day_quotas.take(c, purpose, rule, self._now(c)))
+        return await self._write_alone(lambda c: account_limits.take(c, purpose, rule, self._now(c)))
 
     async def begin(self, purpose: Purpose, scope: str, quiet_seconds: float, rule: BeginRule) -> Begun:
         """Take as `take`, where the rule is also told what is kept back for those not heard of for so many seconds."""
@@ -382,15 +379,15 @@ class Queue(QueueReader):
         def job(connection: Connection) -> Begun:
             now = self._now(connection)
             quiet = now + timedelta(seconds=self.share_seconds - quiet_seconds)
-            kept_back = capacity_leases.kept_back(connection, scope, self._owner, quiet)
-            return day_quotas.take(connection, purpose, partial(rule, kept_back=kept_back), now)
+            kept_back = account_limits.kept_back(connection, scope, self._owner, quiet)
+            return account_limits.take(connection, purpose, partial(rule, kept_back=kept_back), now)
 
         return await self._write_alone(job)
 
     async def adjust_outage(self, rules: Mapping[str, Rule]) -> dict[str, Grant]:
         """Say that we are there, and write for each scope what its rule makes of what others may use in an outage."""
         return await self._write_alone(
-            lambda c: capacity_leases.adjust_outage(c, rules, self._share_lease(), self._now(c))
+            lambda c: account_limits.adjust_outage(c, rules, self._share_lease(), self._now(c))
         )
 
     @property
@@ -402,11 +399,11 @@ class Queue(QueueReader):
 
     async def adjust_shares(self, rules: Mapping[str, Rule]) -> dict[str, Grant]:
         """Look at what others have of some scopes, and write for each what its rule makes of it; return that."""
-        return await self._write_alone(lambda c: capacity_leases.adjust(c, rules, self._share_lease(), self._now(c)))
+        return await self._write_alone(lambda c: account_limits.adjust(c, rules, self._share_lease(), self._now(c)))
 
     async def lacking_shares(self) -> frozenset[str]:
         """Return the scopes of which some process has less than it wants."""
-        return await self._database.read(capacity_leases.lacking)
+        return await self._database.read(account_limits.lacking)
 
     async def renew_shares(self) -> int:
         """Hold all our shares for longer, to be called long before `terms.shares` is over; return how many there are.
@@ -416,17 +413,17 @@ class Queue(QueueReader):
         is_judge = self.may_judge or not self.is_shared
 
         def job(connection: Connection) -> int:
-            return capacity_leases.renew(connection, self._share_lease(), self._now(connection) if is_judge else None)
+            return account_limits.renew(connection, self._share_lease(), self._now(connection) if is_judge else None)
 
         return await self._write_alone(job)
 
     async def drop_shares(self, owner: str | None = None) -> None:
         """Free what we have, or a process that has ended."""
-        await self._write_alone(lambda c: capacity_leases.drop(c, owner or self._owner))
+        await self._write_alone(lambda c: account_limits.drop(c, owner or self._owner))
 
     async def drop_dead_shares(self) -> None:
         """Free what those have who cannot be alive beside us."""
-        await self._write_alone(lambda c: capacity_leases.drop_dead(c, self._owner, self._living))
+        await self._write_alone(lambda c: account_limits.drop_dead(c, self._owner, self._living))
 
     async def _take(self, ids: Sequence[str], state: str, due: datetime | None) -> list[StoredMessage]:
         with self._doubting(ids):

@@ -18,8 +18,8 @@ from pydantic import Field, create_model
 from relay.config.schema import is_size, meanings_of
 from relay.control.entries.facts import FACTS, NamedBy
 from relay.control.tests.results import LastTestRecord
-from relay.directory.keys import MACHINE_KEYS, Asked, default_of, is_needed, plain_type
 from relay.directory.kinds import Entry, EntryKind
+from relay.directory.tables import MACHINE_KEYS, Asked, default_of, is_needed, plain_type
 from relay.web.api.bodies import NAME_PATTERN, VERSION, Body, Given
 
 _NEVER_SHOWN = frozenset({"name", "password"})

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from relay import log
 from relay.control.entries.machine_keys import MACHINE_SENTENCE
 from relay.control.refused import Conflict, Forbidden, LoginRefused, NotFound, Refused, Unavailable, UnknownOperation
-from relay.directory.keys import MACHINE_KEYS
+from relay.directory.tables import MACHINE_KEYS
 
 MOST_FAULTS = 100
 """How many are told one by one."""

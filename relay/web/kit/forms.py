@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 from starlette.datastructures import FormData
 
 from relay.control.refused import Refused
-from relay.directory.keys import MACHINE_KEYS
+from relay.directory.tables import MACHINE_KEYS
 from relay.directory.values import Editable, EditRefused, parse_inner, parse_value
 
 

@@ -1,5 +1,5 @@
 """The questions of a form and the columns of a list, made from the keys of a noun: how one is asked for stands in the
-model (`relay.directory.keys.Asked`), what may be chosen is worded here.
+model (`relay.directory.tables.Asked`), what may be chosen is worded here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any, Literal, get_origin, get_type_hints
 
 from relay.control.entries.facts import FACTS
-from relay.directory.keys import MACHINE_KEYS, Asked, asked_of, default_of, hint_of, is_needed, plain_type
 from relay.directory.kinds import Entry, EntryKind
 from relay.directory.model import AliasIdentity, Auth, Kind, Mode, Security
+from relay.directory.tables import MACHINE_KEYS, Asked, asked_of, default_of, hint_of, is_needed, plain_type
 from relay.web.kit.forms import Choice, Field, FieldType, Group
 from relay.web.kit.lists import Column
 

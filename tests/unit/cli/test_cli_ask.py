@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from relay.cli.ask import read_password
+from relay.cli.shared import read_password
 from relay.control.refused import Refused
 
 Type = Callable[..., None]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from relay.cluster import leader_election
 from relay.cluster.leader_election import LASTS_SECONDS, TRUSTED_SECONDS, Elected, Tenure
-from relay.store.cluster.leader_lease import LeaseTable, NamedLease, Unrivalled
+from relay.store.cluster.leases import LeaseTable, NamedLease, Unrivalled
 from relay.store.db.database import Database, open_database
 from relay.store.db.errors import StoreError
 

@@ -10,8 +10,7 @@ import pytest
 from relay.cluster.login_failure_sync import LoginFailureSync
 from relay.store.cluster.change_notifications import ChangeNotifications
 from relay.store.cluster.login_failures import LISTENERS, PAGES, FailureTable, LoginResult
-from relay.store.cluster.topics import Topic
-from relay.store.db.database import Database, open_database
+from relay.store.db.database import Database, Topic, open_database
 from relay.store.db.errors import StoreError
 from tests.unit.cluster.cluster_kit import until
 

@@ -17,7 +17,7 @@ from relay.secrets.renewal_lease import LeasesAway
 from relay.secrets.secret import SecretRef
 from relay.secrets.sources import SecretDelayed
 from relay.secrets.vault import Vault
-from relay.store.cluster.leader_lease import LeaseTable, NamedLease
+from relay.store.cluster.leases import LeaseTable, NamedLease
 from relay.store.db.database import open_database
 from relay.store.db.errors import StoreError
 from relay.store.people.secrets import SecretTable

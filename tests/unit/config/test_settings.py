@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from relay.app.reload import keys_for_restart
 from relay.config import machine
 from relay.config import settings as settings_module
-from relay.config.changes import keys_for_restart
 from relay.config.endpoint import InheritedSocket, TcpAddress, UnixAddress
 from relay.config.faults import Faults
 from relay.config.machine import find_settings_file

@@ -14,7 +14,7 @@ from relay.delivery.maintenance import Maintenance
 from relay.delivery.outcome import State
 from relay.delivery.queue_runner import QueueRunner
 from relay.mail.reply import Reply
-from relay.store.cluster.leader_lease import LeaseTable, NamedLease
+from relay.store.cluster.leases import LeaseTable, NamedLease
 from relay.system.clock import utc_now
 from relay.upstream.outcome import Outcome
 from tests.peers.moments import a_while

@@ -6,8 +6,7 @@ import pytest
 
 from relay.config.settings import Listener, Policy, Settings
 from relay.directory.model import Directory
-from relay.directory.rules.cross_file import check_together, warnings_together
-from relay.directory.rules.validation import parse_directory
+from relay.directory.rules.validation import check_together, parse_directory, warnings_together
 from tests.unit.directory.directory_kit import HOUSE
 
 EMPTY = Directory()

@@ -16,7 +16,7 @@ from relay.incoming.returned_mail import ReturnedMail
 from relay.secrets.master_key import key_source
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.vault import Vault
-from relay.store.cluster.leader_lease import Lead
+from relay.store.cluster.leases import Lead
 from relay.store.db.database import open_database
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.messages import StoredMessage

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, StaticPool, create_engine
 
 from relay.limits.connection_leases import ConnectionLease, ConnectionLeases
 from relay.limits.shares import Grant, OneMachine, Rule
-from relay.store.cluster import capacity_leases as table
+from relay.store.cluster import account_limits as table
 from relay.store.db.errors import StoreError
 from relay.store.db.tables import metadata
 from relay.store.queue.claims import Lease

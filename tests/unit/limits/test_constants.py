@@ -3,7 +3,7 @@
 import pytest
 
 from relay.limits import constants
-from relay.store.cluster.lease_durations import ALONE, TOGETHER
+from relay.store.cluster.leases import ALONE, TOGETHER
 
 
 def test_every_inequality_holds() -> None:

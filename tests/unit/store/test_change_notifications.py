@@ -13,8 +13,7 @@ from sqlalchemy import Connection
 from relay.secrets.secret_store import Sealed
 from relay.store.cluster import change_notifications
 from relay.store.cluster.change_notifications import ChangeNotifications
-from relay.store.cluster.topics import Topic, all_numbers
-from relay.store.db.database import Database, open_database
+from relay.store.db.database import Database, Topic, all_numbers, open_database
 from relay.store.db.errors import StoreError
 from relay.store.people.secrets import SecretTable
 from relay.store.queue.messages import HoldRow

@@ -15,8 +15,7 @@ from relay.directory.kinds import AGENT
 from relay.directory.live import LiveDirectory
 from relay.directory.storage import Document
 from relay.store.cluster.change_notifications import ChangeNotifications
-from relay.store.cluster.topics import Topic
-from relay.store.db.database import open_database
+from relay.store.db.database import Topic, open_database
 from relay.store.people.directory import storage_of
 from tests.peers import postgres as peer
 from tests.peers.postgres import Postgres

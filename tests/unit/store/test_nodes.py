@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 from sqlalchemy import BigInteger, type_coerce, update
 
-from relay.store.cluster.leader_lease import LEAD, LeaseTable
+from relay.store.cluster.leases import LEAD, LeaseTable
 from relay.store.cluster.nodes import Doing, Node, NodeState, NodeTable, NodeTaken
 from relay.store.db.database import Database, open_database
 from relay.store.db.tables import nodes

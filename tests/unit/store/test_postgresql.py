@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from relay.config.settings import Settings
 from relay.limits.ledger import Purpose, Spent
 from relay.limits.rows import Taken
-from relay.store.cluster.lease_continuity import LeaseContinuity
+from relay.store.cluster.leases import LeaseContinuity
 from relay.store.db.backend import Use
 from relay.store.db.database import Database, open_database, open_store
 from relay.store.db.errors import StoreBusy, StoreCorrupt, StoreError, StoreNewer

@@ -4,8 +4,8 @@ from dataclasses import fields
 from enum import Enum
 from typing import Literal, get_args, get_origin
 
-from relay.directory.keys import asked_of, hint_of, plain_type
 from relay.directory.kinds import KINDS
+from relay.directory.tables import asked_of, hint_of, plain_type
 from relay.web.kit.key_fields import key_field
 
 

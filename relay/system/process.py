@@ -1,6 +1,7 @@
-"""Settings of the Python interpreter that hold for the whole process: the garbage collector and the switch interval.
+"""What holds for the whole process: the garbage collector, the switch interval of threads, and its descriptors.
 
-Nothing else in Relay sets them. Both go back to Python's defaults when the last user of another value is done.
+Nothing else in Relay sets the interpreter so. Both settings go back to Python's defaults when the last user of another
+value is done.
 
 The collector is off while modules are loaded. A full collection visits every object, in one step, and what is loaded
 stays: a start of the service would have a hundred collections for nothing, a tenth of its time. Afterwards everything
@@ -16,12 +17,17 @@ thirty times for a message, so that a message takes 150 ms while a thread comput
 tenth.
 
 Commands load this first of all: it imports asyncio only where it is used.
+
+The descriptors of this process: how many it may have open (RLIMIT_NOFILE), and those that it is given.
 """
 
 import gc
+import os
+import resource
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from threading import Lock
 from typing import ParamSpec, TypeVar
 
@@ -106,3 +112,50 @@ async def in_short_turns(job: Callable[P, T], *args: P.args, **named: P.kwargs) 
 
     with _short_turns:
         return await asyncio.to_thread(job, *args, **named)
+
+
+_BESIDES = 512  # the pages' clients, the store, the log, upstream connections that wait, whatever a library opens
+
+_LAST_STANDARD = 2  # stderr
+
+
+def raise_descriptor_limit(connections: int) -> None:
+    """Raise our own limit, as far as we are allowed to, to what so many clients need.
+
+    A client may cost three: its connection, the file of a large message, and one connection upstream while that is
+    handed over. systemd and most shells give 1,024 and allow many more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 3 * connections + _BESIDES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+def fill_standard_streams() -> None:
+    """Fill the places of stdin, stdout and stderr that are closed, so that no file of ours is opened there.
+
+    For reading alone: what is written there fails, and counts as lost.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_RDONLY)  # the lowest that is free
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)
+
+
+def make_uninheritable() -> None:
+    """Let no program that we start have what we were given: sockets of systemd, or a line to the supervisor.
+
+    What we open ourselves is closed in it anyway. uvloop closes nothing else, and a listening socket in a command that
+    hangs would keep our address taken.
+    """
+    with suppress(OSError):  # no /dev/fd: then nobody knows what there is
+        for number in [int(one.name) for one in Path("/dev/fd").iterdir()]:
+            with suppress(OSError):  # that of the listing is closed by now
+                if number > _LAST_STANDARD:
+                    os.set_inheritable(number, False)

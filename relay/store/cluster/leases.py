@@ -1,10 +1,14 @@
-"""Duties: what one process of all does at a time, over all machines: to lead, to renew the tokens of an account.
+"""Leases in the store: what one process of all does at a time (leading, renewing tokens), and for how long.
 
-Who has a duty has it by a lease, whose end is by the clock of the database, so that no machine's own clock counts, and
+Who leads has that by a lease, whose end is by the clock of the database, so that no machine's own clock counts, and
 with a fence: a number that is higher with each new owner. Who was stopped for longer than the lease, and does not know
-yet, writes nothing by its duty.
+yet, writes nothing by it.
+
+Where a database was away for longer than a lease, the leases of all have expired when it is back. Nobody is dead for
+that: each waits for as long as a lease lasts, in which the others renew theirs (`LeaseContinuity`).
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection, insert, or_, select, update
 
+from relay.limits.constants import SHARE_LEASE_SECONDS
 from relay.store.db.backend import Moment
 from relay.store.db.database import Database
 from relay.store.db.errors import StoreError
@@ -120,3 +125,57 @@ def require(connection: Connection, duty: NamedLease | None) -> None:
 def _change(connection: Connection, duty: NamedLease, until: Moment) -> int:
     same = (duties.c.name == duty.name, duties.c.owner == duty.owner, duties.c.fence == duty.fence)
     return connection.execute(update(duties).where(*same).values(until=until)).rowcount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Seconds, each renewed long before they are over.
+
+    `messages`: a message under way. `shares`: the connections of accounts. `nodes`: a node that says nothing for so
+    long is silent, and another may have its name.
+    """
+
+    messages: float
+    shares: float = SHARE_LEASE_SECONDS
+    nodes: float = 20.0
+
+
+# On one machine a restart knows who is dead, and takes over at once; a lease is the net below that.
+ALONE = Terms(messages=900.0)
+# From other machines messages are taken over by their leases alone.
+TOGETHER = Terms(messages=60.0)
+
+
+def terms_of(is_shared: bool) -> Terms:
+    """Return the terms of a store that several machines may use, or one."""
+    return TOGETHER if is_shared else ALONE
+
+
+# Of a lease. Others renew theirs each third of it, so that in a pause of that length nobody's can have expired.
+_LONGEST_PAUSE = 0.6
+
+
+class LeaseContinuity:
+    """One for a process. `note` is called whenever the leases, which last for `seconds`, were renewed."""
+
+    def __init__(self, seconds: float, timer: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._timer = timer
+        self._since = self._last = timer()
+        self._has_begun = False
+
+    def note(self) -> None:
+        """The store has heard of us now."""
+        now = self._timer()
+        if not self._has_begun or self._is_broken(now):
+            self._since, self._has_begun = now, True
+        self._last = now
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has for `seconds`, up to now."""
+        now = self._timer()
+        return self._has_begun and not self._is_broken(now) and self._last - self._since >= self._seconds
+
+    def _is_broken(self, now: float) -> bool:
+        return now - self._last > _LONGEST_PAUSE * self._seconds

@@ -1,12 +1,14 @@
-"""Duties of one process of all: who has one, until when, and who comes too late."""
+"""What one process of all does: until when, who comes too late, and who may say of others that they are dead."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.store.cluster.leader_lease import LeaseLost, LeaseTable, NamedLease, require
+from relay.store.cluster.leases import LeaseContinuity, LeaseLost, LeaseTable, NamedLease, require
+from relay.store.db.clocks import StoreClock
 from relay.store.db.database import Database, open_database
 from relay.store.queue.claims import Living
 from tests.unit.store.store_kit import StorePlace
@@ -107,3 +109,49 @@ async def test_a_late_owner_writes_nothing_by_its_duty(
         await databases[0].write_beside(lambda c: require(c, late))
     await databases[1].write_beside(lambda c: require(c, after))
     await databases[1].write_beside(lambda c: require(c, None))
+
+
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+
+
+class Timer:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_who_was_heard_of_all_the_time_may_judge() -> None:
+    timer = Timer()
+    attendance = LeaseContinuity(60, timer)
+    seen = [attendance.is_complete]
+    for seconds in (0, 20, 20, 20):
+        timer.now += seconds
+        seen.append(attendance.is_complete)
+        attendance.note()
+    for seconds in (0, 35, 2):  # after more than that for all that it knows nobody was heard of
+        timer.now += seconds
+        seen.append(attendance.is_complete)
+    assert seen == [False] * 5 + [True, True, False]
+
+
+def test_after_a_break_it_takes_as_long_as_at_the_start() -> None:
+    timer = Timer()
+    attendance = LeaseContinuity(60, timer)
+    for pause in (20, 20, 20, 20, 37, 20, 20):
+        attendance.note()
+        timer.now += pause
+    attendance.note()
+    seen = [attendance.is_complete]
+    timer.now += 20
+    attendance.note()
+    assert [*seen, attendance.is_complete] == [False, True]
+
+
+def test_the_clock_of_a_store_goes_on_from_what_it_said_last() -> None:
+    timer = Timer()
+    clock = StoreClock(lambda: NOON, timer)
+    assert clock.now() == NOON
+    clock.heard(NOON + timedelta(days=1))
+    timer.now += 2.5
+    assert clock.now() == NOON + timedelta(days=1, seconds=2.5)

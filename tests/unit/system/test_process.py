@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from relay.control.transport.socket import made
-from relay.system import interpreter
-from relay.system.interpreter import Collector, in_short_turns, loading
+from relay.system import process
+from relay.system.process import Collector, in_short_turns, loading
 
 pytestmark = pytest.mark.slow
 
@@ -84,8 +84,8 @@ async def test_who_is_cancelled_while_it_looks_leaves_it_at_work(monkeypatch: py
         looking.set()
         may_end.wait(10)
 
-    monkeypatch.setattr(interpreter, "_TIMES", 1)
-    monkeypatch.setattr(interpreter, "_look_everywhere", look)
+    monkeypatch.setattr(process, "_TIMES", 1)
+    monkeypatch.setattr(process, "_look_everywhere", look)
 
     async def rest() -> None:
         resting = Collector()
@@ -102,8 +102,8 @@ async def test_who_is_cancelled_while_it_looks_leaves_it_at_work(monkeypatch: py
 
 
 async def test_garbage_that_was_set_aside_is_found_when_there_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreter, "_TIMES", 3)
-    monkeypatch.setattr(interpreter, "_GROWTH", 0.5)
+    monkeypatch.setattr(process, "_TIMES", 3)
+    monkeypatch.setattr(process, "_GROWTH", 0.5)
     resting = Collector()
     async with resting.at_rest():
         knot = weakref.ref(Knot())
@@ -116,7 +116,7 @@ async def test_garbage_that_was_set_aside_is_found_when_there_is_much(monkeypatc
 
 
 async def test_nobody_looks_through_everything_while_no_more_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreter, "_TIMES", 1)
+    monkeypatch.setattr(process, "_TIMES", 1)
     resting = Collector()
     async with resting.at_rest():
         knot = weakref.ref(Knot())

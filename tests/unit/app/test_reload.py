@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.config.changes import keys_for_restart, merged
+from relay.app.reload import keys_for_restart, merged
 from relay.config.settings import Delivery, Limits, Listener, Settings, Tls, Web, load_settings
 from tests.unit.config.settings_kit import EVERYTHING
 

@@ -1,4 +1,7 @@
-"""`relay webhook`: the programs that are told what becomes of messages (docs/webhooks.md)."""
+"""`relay alert` and `relay webhook`: who is told when something needs a person, and what becomes of messages.
+
+docs/alerts.md and docs/webhooks.md.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
@@ -9,15 +12,47 @@ from relay.cli.messages import parse_since
 from relay.cli.output import count, moment, print_json, print_table, relative, words
 from relay.cli.shared import AsJson, command, noun, show_test
 from relay.control.json_values import from_json, list_from_json
-from relay.control.results import Replayed, WebhookRecord
+from relay.control.results import AlertRecord, Replayed, WebhookRecord
 
-app = noun("Webhooks: programs that are told what becomes of messages.", "relay webhook list")
+alert_app = noun("Alerts: who is told when something needs a person.", "relay alert list")
 
 _Number: TypeAlias = Annotated[int, Argument(metavar="NUMBER", help="Its number in relay.toml, from 1.")]
+_MOST_SHOWN = 20
 
 
-@command(app, "list", "relay webhook list --json")
-def list_(context: Context, as_json: AsJson = False) -> None:
+@command(alert_app, "list", "relay alert list --json")
+def list_alerts(context: Context, as_json: AsJson = False) -> None:
+    """List who is told, and of what they were told."""
+    answer = context.obj.run("alert.list")
+    if as_json:
+        return print_json(answer)
+    now, records = datetime.now(UTC), list_from_json(AlertRecord, answer)
+    if not records:
+        return print("relay.toml names nobody who is told; write one: [[alert]]")
+    for one in records:
+        print(f"{one.number}  {words(one.to)}  on {words(one.on)}")
+        for trouble in one.troubles[:_MOST_SHOWN]:
+            print(f"     {words(trouble.title)} (told {relative(moment(trouble.told), now)})")
+        if len(one.troubles) > _MOST_SHOWN:
+            print(f"     and {len(one.troubles) - _MOST_SHOWN} more")
+    return None
+
+
+@command(alert_app, "test", "relay alert test 1")
+def try_alert(context: Context, number: _Number, as_json: AsJson = False) -> None:
+    """Tell somebody that this is a test.
+
+    A mail goes into the queue. Exit code 1 where it cannot, or a webhook does not take it.
+    """
+    if not show_test(context.obj, "alert.test", as_json=as_json, number=number):
+        raise Exit(1)
+
+
+webhook_app = noun("Webhooks: programs that are told what becomes of messages.", "relay webhook list")
+
+
+@command(webhook_app, "list", "relay webhook list --json")
+def list_webhooks(context: Context, as_json: AsJson = False) -> None:
     """List the webhooks, how they answer, and what waits."""
     answer = context.obj.run("webhook.list")
     if as_json:
@@ -28,8 +63,8 @@ def list_(context: Context, as_json: AsJson = False) -> None:
     return print_table(("number", "url", "state", "waiting", "held", "last told", "reason"), rows, empty=empty)
 
 
-@command(app, "test", "relay webhook test 1")
-def try_(context: Context, number: _Number, as_json: AsJson = False) -> None:
+@command(webhook_app, "test", "relay webhook test 1")
+def try_webhook(context: Context, number: _Number, as_json: AsJson = False) -> None:
     """Post one signed event to try it.
 
     Its type is relay.test. Exit code 1 where it is not taken.
@@ -38,7 +73,7 @@ def try_(context: Context, number: _Number, as_json: AsJson = False) -> None:
         raise Exit(1)
 
 
-@command(app, "replay", "relay webhook replay --since 2h")
+@command(webhook_app, "replay", "relay webhook replay --since 2h")
 def replay(
     context: Context,
     since: Annotated[
