@@ -1,5 +1,6 @@
 """Acceptance: which client may send as whom, and where it hands over a message (`relay.listener.ports.Acceptance`)."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from relay.delivery.history import History
 from relay.delivery.preparation import Refused
 from relay.delivery.submission import Submission
 from relay.directory.client import Client, bounce_routes, is_bounce
-from relay.directory.model import Account, Mode
+from relay.directory.model import Account, Auth, Mode
 from relay.directory.routing import Route, Routing
 from relay.limits.limiter import is_limited
 from relay.mail.address import Address
@@ -27,6 +28,7 @@ from relay.secrets.secret import secret_ref
 # connection of an account, and as many octets of all accounts.
 _FOR_EACH_CONNECTION = 5
 _MOST_OCTETS = 32 * 1024 * 1024
+_MOST_ROUTES = 4096
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +53,10 @@ class Acceptance:
     direct_patience: float = 100.0  # seconds to our final dot: RFC 6409 section 5.3 wants an answer within 2 minutes
     _sent_at_once: dict[str, int] = field(default_factory=dict)  # messages that are under way, by `Account.text`
     _octets_at_once: int = 0
+    # By what a client may send as, and the sender: the routes that were asked for, of one routing.
+    _routes: dict[tuple[tuple[str, ...], str], Route] = field(default_factory=dict)
+    _routes_of: Routing | None = None
+    _loop: asyncio.AbstractEventLoop | None = None  # kept: to ask for it costs a system call, in Python 3.11
 
     def adopt(self, settings: Settings) -> None:
         """Work by these settings from now on."""
@@ -74,17 +80,26 @@ class Acceptance:
 
     def open(self, client: Client, envelope: Envelope, arrival: Arrival) -> Submission:
         """Begin one submission; its content follows."""
-        return Submission(self, self.attempts, client, envelope, arrival)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        return Submission(self, self.attempts, loop, client, envelope, arrival)
 
     def find_route(self, client: Client, sender: Address) -> Route:
         """Return the route of a sender for this client. Raises Refused."""
-        route = self.routing().route(sender)
+        routing, key = self.routing(), (client.may_send_as, sender.text)
+        if routing is not self._routes_of or len(self._routes) >= _MOST_ROUTES:
+            self._routes, self._routes_of = {}, routing
+        route = self._routes.get(key)
         if route is None:
-            raise Refused(replies.no_profile(sender))
-        profile = route.profile
-        if not (client.allows(profile) if profile else client.allows_anyone):
-            raise Refused(replies.not_yours(sender, client.name))
-        if route.override and self._lacks_password(route):
+            route = routing.route(sender)
+            if route is None:
+                raise Refused(replies.no_profile(sender))
+            profile = route.profile
+            if not (client.allows(profile) if profile else client.allows_anyone):
+                raise Refused(replies.not_yours(sender, client.name))
+            self._routes[key] = route
+        if route.override and route.server.auth is not Auth.NONE and self._lacks_password(route):
             raise Refused(replies.no_password(sender, self.profile_url))
         return route
 

@@ -117,9 +117,10 @@ class Attempts:
         """
         route = attempt.route
         assert route is not None
-        if not self.accounts.is_clear and (hold := self._new_hold(attempt, route)) is not None:
+        is_clear = self.accounts.is_clear
+        if not is_clear and (hold := self._new_hold(attempt, route)) is not None:
             raise Held(hold)
-        outcome = await self._send(route, transfer, progress, permit)
+        outcome = await self._send(route, transfer, progress, permit, is_clear=is_clear)
         if outcome.refuses_null_sender:
             outcome = await self._send_from_identity(route, transfer, progress, outcome)
         try:
@@ -201,12 +202,16 @@ class Attempts:
                 raise
         return permit
 
-    async def _send(self, route: Route, transfer: Transfer, progress: Progress, permit: Permit | None) -> Outcome:
-        """Hand a message over to as many recipients as go at once; the others follow, says the outcome."""
+    async def _send(
+        self, route: Route, transfer: Transfer, progress: Progress, permit: Permit | None, *, is_clear: bool
+    ) -> Outcome:
+        """Hand a message over to as many recipients as go at once; the others follow, says the outcome.
+
+        `is_clear`: nothing is known of any account or server (`Accounts.is_clear`).
+        """
         accounts, server, total = self.accounts, transfer.server, len(transfer.recipients)
         number = permit.recipients if permit is not None else at_once(server, total)
         first = transfer if number == total else replace(transfer, recipients=transfer.recipients[:number])
-        is_clear = accounts.is_clear
         if not is_clear and (connections := accounts.connections(server, transfer.account)) < server.max_connections:
             first = replace(first, server=replace(server, max_connections=connections))
         outcome: Outcome | None = None
@@ -258,7 +263,8 @@ class Attempts:
                 assert outcome.failure is not None
                 return replace(outcome, failure=replace(outcome.failure, meaning=Meaning.TEMPORARY))
         progress.phase, progress.final_dot_sent = Phase.RESOLVE, False  # nobody has it, and it may be cancelled again
-        return await self._send(route, replace(transfer, sender=route.identity), progress, permit)
+        transfer = replace(transfer, sender=route.identity)
+        return await self._send(route, transfer, progress, permit, is_clear=self.accounts.is_clear)
 
     # The account feels it
 
@@ -403,8 +409,9 @@ class Attempts:
         account = route.account
         attempt.attempt = replace(attempt.attempt, server=account.server, username=account.username)
         prepared = self.prepare(submitted, header, route)
-        attempt.attempt = replace(attempt.attempt, changes=prepared.changes)
-        self.telling.routed(message.id, prepared.outgoing.message_id, route, prepared.sender)
+        attempt.attempt = replace(attempt.attempt, changes=prepared.outgoing.kept)
+        if log.is_detailed():
+            self.telling.routed(message.id, prepared.outgoing.message_id, route, prepared.sender)
         try:
             secret = await self.secret_of(route)
         except Refused:

@@ -114,15 +114,12 @@ class MessageEvents:
         except Exception:  # whatever it is, the client has its reply
             tell_fault("MessageEvents.submitted")
 
-    @guards_itself
     def routed(self, id_: str, message_id: str, route: Route, sender: Address | None) -> None:
-        """A message has its route for the attempt that follows; `sender` is the envelope sender that leaves."""
-        try:
-            if log.is_detailed():
-                facts = _route_facts(route, sender)
-                log.routed(id=id_, message_id=message_id or None, **facts, why=route.reason or None)
-        except Exception:  # what is told beside the mail changes nothing about it (relay.system.fault_barrier)
-            tell_fault("MessageEvents.routed")
+        """A message has its route for the attempt that follows; `sender` is the envelope sender that leaves.
+
+        For who has asked `log.is_detailed`.
+        """
+        log.routed(id=id_, message_id=message_id or None, **_route_facts(route, sender), why=route.reason or None)
 
     @guards_itself
     def attempted(self, tried: Tried, outcome: Outcome, clock: Callable[[], datetime]) -> None:

@@ -16,7 +16,7 @@ from relay.mail.address import Address
 from relay.mail.content import Content, ContentRefused
 from relay.mail.encoded_words import decode_words
 from relay.mail.envelope import Envelope
-from relay.mail.header import Header, KeptChanges
+from relay.mail.header import Header
 from relay.mail.identity import Alignment, Mismatch
 from relay.mail.outgoing import Outgoing, compose
 from relay.mail.reply import Reply
@@ -59,11 +59,6 @@ class Prepared:
     route: Route
     outgoing: Outgoing
     sender: Address | None
-
-    @property
-    def changes(self) -> KeptChanges:
-        """What is changed in the header, as it is kept and shown."""
-        return self.outgoing.kept
 
     def transfer(
         self, envelope: Envelope, secret: Secret | None, *, all_or_none: bool = False, since: datetime | None = None
@@ -211,7 +206,7 @@ class Draft:
             server=account.server,
             username=account.username,
             phase=str(Phase.RESOLVE),
-            changes=self.prepared.changes,
+            changes=self.prepared.outgoing.kept,
         )
 
     def _recipients(self, state: State) -> tuple[StoredRecipient, ...]:

@@ -24,7 +24,7 @@ from relay.delivery.cut_through import CutThrough
 from relay.delivery.events import Ending, Journey
 from relay.delivery.history import History
 from relay.delivery.outcome import State, is_refused_for_all, may_be_there
-from relay.delivery.preparation import Draft, Refused, Submitted, check_number, header_of, refused_by
+from relay.delivery.preparation import Draft, Refused, Submitted, check_number, header_of, prepare, refused_by
 from relay.delivery.recorder import RunningAttempt, ended
 from relay.directory.client import Client
 from relay.directory.model import Account, Meaning, Mode
@@ -77,8 +77,17 @@ class Submission:
     ends before the attempt does, and answers.
     """
 
-    def __init__(self, rules: Rules, attempts: Attempts, client: Client, envelope: Envelope, arrival: Arrival) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        attempts: Attempts,
+        loop: asyncio.AbstractEventLoop,
+        client: Client,
+        envelope: Envelope,
+        arrival: Arrival,
+    ) -> None:
         self._rules = rules
+        self._loop = loop
         self._attempts = attempts
         self._accounts = attempts.accounts
         self._limits = attempts.limits
@@ -90,7 +99,6 @@ class Submission:
         self._arrival = arrival
         self._began = 0.0
         self._size = 0
-        self._loop: asyncio.AbstractEventLoop  # kept: to ask for it costs a system call, in Python 3.11
         self._task: asyncio.Task[None]
         self._answer: Callable[[Reply], None] | None = None  # None once the client has its reply
         self._draft: Draft | None = None
@@ -131,8 +139,7 @@ class Submission:
         self._began = time.monotonic()
         self._size = content.size
         self._answer = answer
-        self._loop = loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._run(content))
+        self._task = self._loop.create_task(self._run(content))
 
     def client_left(self) -> None:
         """The client has gone: nobody waits for an answer any more."""
@@ -187,9 +194,10 @@ class Submission:
         rules, attempts = self._rules, self._attempts
         header = header_of(submitted.content)
         route = rules.route_of_message(self._client, self._envelope, header)
-        prepared = attempts.prepare(submitted, header, route)
+        prepared = prepare(submitted, header, route, attempts.routing(), attempts.mismatch)
         draft = self._draft = Draft(submitted, header, prepared, self._size, self._queue.came_ahead())
-        self._telling.routed(self._arrival.id, prepared.outgoing.message_id, route, prepared.sender)
+        if log.is_detailed():
+            self._telling.routed(self._arrival.id, prepared.outgoing.message_id, route, prepared.sender)
         mode = rules.mode_of(route)
         if mode is Mode.AUTO:
             return self._auto(draft, route)

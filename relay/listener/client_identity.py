@@ -11,7 +11,7 @@ import logging
 import socket
 from asyncio import BaseTransport
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
@@ -34,19 +34,19 @@ _UNKNOWN = "unknown"
 class Origin:
     """Where a connection comes from: an address, or a user (uid) of this machine; neither where nobody knows.
 
-    `is_proxied`: a proxy says so, and what lies between the client and the proxy nobody knows.
+    `is_proxied`: a proxy says so, and what lies between the client and the proxy nobody knows. `is_local`: nobody else
+    can listen to what this connection carries.
     """
 
     address: _Address | None = None
     uid: int | None = None
     is_proxied: bool = False
+    is_local: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def is_local(self) -> bool:
-        """Whether nobody else can listen to what this connection carries."""
-        if self.uid is not None:
-            return True
-        return self.address is not None and self.address.is_loopback and not self.is_proxied
+    def __post_init__(self) -> None:
+        # Once for an origin: each session asks for it, and the standard library looks through its networks.
+        is_here = self.address is not None and self.address.is_loopback and not self.is_proxied
+        object.__setattr__(self, "is_local", self.uid is not None or is_here)
 
 
 class ClientRules:

@@ -43,7 +43,9 @@ _MOST_KEPT: Final = 4096
 _SHORT: Final = 512
 # How the lines begin that a session consists of, as clients write them.
 _VERBS: Final = (b"EHLO ", b"HELO ", b"MAIL ", b"RCPT ", b"DATA", b"RSET", b"QUIT")
+_BARE: Final = (b"DATA\r", b"RSET\r", b"QUIT\r")
 _COMMON: Final = frozenset((*_VERBS, *map(bytes.lower, _VERBS)))
+_COMMON_ALONE: Final = _COMMON.union(_BARE, map(bytes.lower, _BARE))
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _UNFIT_FOR_HELLO = re.compile(r"[^!-~]")
@@ -105,6 +107,19 @@ def _split(line: bytes) -> tuple[bytes, bytes]:
 
 
 _split_common = lru_cache(maxsize=_MOST_KEPT)(_split)
+
+
+def command_alone(octets: bytes) -> tuple[bytes, bytes] | None:
+    """Return what `split_command` does of octets that are one line with its CRLF, and a common one; None of others."""
+    return _split_alone(octets) if octets[:5] in _COMMON_ALONE and not octets[_SHORT:] else None
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _split_alone(octets: bytes) -> tuple[bytes, bytes] | None:
+    line = octets[:-2]
+    if octets[-2:] != b"\r\n" or _CONTROL.search(line):
+        return None
+    return _split(line)
 
 
 def parse_hello(argument: bytes) -> str:

@@ -19,6 +19,7 @@ from relay.listener.commands import (
     LONGEST_LOGIN_LINE,
     BdatCommand,
     CommandFault,
+    command_alone,
     parse_auth,
     parse_bdat,
     parse_hello,
@@ -78,7 +79,8 @@ class Session(Reception):
                     self._take_data()
                 elif not self._take_command():
                     break
-            self._write()
+            if self._out:
+                self._write()
             if self._state is State.OVER or (self._has_ended and not self._is_busy and not self._is_full):
                 self._state = State.OVER
                 self._input, self._at = b"", 0
@@ -91,16 +93,18 @@ class Session(Reception):
 
     def _take_command(self) -> bool:
         """Answer the next command, or let a task do that; False where it is not whole yet."""
-        try:
-            line = self._next_line(LONGEST_LOGIN_LINE)
-        except LineTooLong:
-            self._say(bytes(self._counted(replies.LINE_TOO_LONG)))
-            return True
-        if line is None:
-            return False
         verb = b""
         try:
-            verb, argument = split_command(line)
+            # Nearly always one command has come, and nothing else.
+            whole = None if self._at or self._is_too_long else command_alone(self._input)
+            if whole is not None:
+                self._input = b""
+                verb, argument = whole
+            else:
+                line = self._next_line(LONGEST_LOGIN_LINE)
+                if line is None:
+                    return False
+                verb, argument = split_command(line)
             if verb not in COMMANDS:
                 raise CommandFault(replies.NOT_HTTP if verb in HTTP_VERBS else replies.UNKNOWN_COMMAND)
             command = COMMANDS[verb]
@@ -109,6 +113,8 @@ class Session(Reception):
             if self._state in command.refused:
                 raise CommandFault(command.refused[self._state])
             answer = command.obey(self, argument)
+        except LineTooLong:
+            answer = bytes(self._counted(replies.LINE_TOO_LONG))
         except Exception as error:
             answer = bytes(self._failed(verb, error))
         else:

@@ -283,7 +283,8 @@ def read_at_once(octets: bytes) -> Content | None:
     end = _header_end(octets)
     if end < 0:
         return None
-    return Content(octets[:end], (octets[end + 2 :],) if len(octets) > end + 2 else ())
+    body = octets[end + 2 :]
+    return Content(octets[:end], (body,) if body else ())
 
 
 def _header_end(piece: bytes) -> int:

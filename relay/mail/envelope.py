@@ -34,9 +34,9 @@ class Recipient:
         return tuple(given.parameter for given in (self.notify, original) if given is not None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True)
 class Envelope:
-    """One mail transaction.
+    """One mail transaction. Nothing of it changes, though it is not frozen, which takes twice as long to make.
 
     `sender` None is the null sender `<>`; `size` is what SIZE declared, in octets. `ret` and `envid` are RET and ENVID
     (RFC 3461), None and "" where MAIL had none; `envid` is xtext, as it came. `require_tls`: MAIL said REQUIRETLS

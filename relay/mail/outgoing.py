@@ -87,7 +87,7 @@ class Outgoing(NamedTuple):
     @property
     def kept(self) -> KeptChanges:
         """What was changed, as it is kept and shown."""
-        return kept(self.changes)
+        return kept(map(change_of, self.edited))
 
 
 def compose(

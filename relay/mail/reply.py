@@ -61,7 +61,16 @@ class Reply:
             words = " ".join(filter(None, [clean_text(line) for _, line in lines]))
         if enhanced[:1] != str(code)[0]:
             enhanced = f"{code // 100}.0.0" if code >= 400 else ""
-        return cls(code, enhanced, words)
+        return cls._of(code, enhanced, words)
+
+    @classmethod
+    def _of(cls, code: int, enhanced: str, text: str) -> "Reply":
+        """Return the reply with a text that is known to be one clean line."""
+        reply = object.__new__(cls)
+        reply.code, reply.enhanced, reply.text, reply._wire = code, enhanced, text, b""
+        start = _start(code, enhanced)
+        reply.line = f"{start} {text}" if text else start
+        return reply
 
     @property
     def is_success(self) -> bool:

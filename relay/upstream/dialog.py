@@ -8,7 +8,7 @@ awaited between the look at it and the end: whoever sees that the dot has not le
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -72,11 +72,10 @@ async def transact(connection: Connection, transfer: Transfer, progress: Progres
     try:
         octets = joined(transfer.content) if _leaves_at_once(connection, transfer) else None
         if octets is not None:
-            await _announce_at_once(connection, transfer, octets, refused)
+            accepted = await _hand_over_at_once(connection, transfer, octets, refused)
         else:
             await _Envelope(connection, transfer, refused).announce()
-        is_chunk = octets is None and connection.takes_chunks and not refused
-        accepted = await _send(connection, transfer, octets, is_chunk=is_chunk)
+            accepted = await _send(connection, transfer, None, is_chunk=connection.takes_chunks and not refused)
     except Failed as failed:
         failure = failed.failure
         warn_out_of_step(connection.server, failure)
@@ -144,12 +143,13 @@ def _leaves_at_once(connection: Connection, transfer: Transfer) -> bool:
     )
 
 
-async def _announce_at_once(
+async def _hand_over_at_once(
     connection: Connection, transfer: Transfer, octets: bytes, refused: dict[int, Failure]
-) -> None:
-    """MAIL, all RCPT and DATA in one write, for a message of one piece. Raises Failed where nobody may have it.
+) -> Reply:
+    """MAIL, all RCPT and DATA in one write, and a message of one piece in the next; return the answer to its end.
 
-    Nearly all mail goes this way: where all is accepted, no more than the codes is looked at.
+    Nearly all mail goes this way: where all is accepted, no more than the codes is looked at, and where there is no
+    gate, the message leaves as soon as they are here. Raises Failed where nobody may have it.
     """
     progress, offers, number = connection.progress, connection.offers, len(transfer.recipients)
     progress.phase = Phase.MAIL
@@ -167,29 +167,50 @@ async def _announce_at_once(
     if progress.on_mail is not None:
         await progress.on_mail()
     phases = (Phase.MAIL, *(Phase.RCPT,) * number, Phase.DATA)
-    replies, lost = await _exchange(connection, f"{line}\r\n{recipients}\r\nDATA\r\n", phases)
-    if lost is None and _all_accepted(replies, number + 2):
-        return
-    group = (Command(Phase.MAIL, line), *(Command(Phase.RCPT, each, index) for index, each in enumerate(named)), DATA)
-    await _Envelope(connection, transfer, refused).conclude(group, replies, lost)
+    link, patience = connection.link, connection.timeouts.final
+
+    def go_on() -> bool:
+        """Send the message, where nothing has to be waited for before its dot."""
+        if progress.before_final_dot is not None or not (link.is_in_step and _all_accepted(link.replies, number + 2)):
+            return False
+        message = stuffed(octets) + FINAL_DOT
+        progress.note_final_dot()
+        link.follow(message, patience)
+        return True
+
+    replies, lost = await _exchange(connection, f"{line}\r\n{recipients}\r\nDATA\r\n", phases, go_on)
+    if progress.final_dot_sent:
+        if lost is not None:
+            connection.abort()
+            raise Failed(lost)
+        return _answer(connection)
+    if lost is not None or not _all_accepted(replies, number + 2):
+        all_named = [Command(Phase.RCPT, each, index) for index, each in enumerate(named)]
+        group = (Command(Phase.MAIL, line), *all_named, DATA)
+        await _Envelope(connection, transfer, refused).conclude(group, replies, lost)
+    return await _send(connection, transfer, octets, is_chunk=False)
 
 
 async def _exchange(
-    connection: Connection, lines: str, phases: Sequence[Phase]
+    connection: Connection, lines: str, phases: Sequence[Phase], go_on: Callable[[], bool] | None = None
 ) -> tuple[Sequence[RawReply], Failure | None]:
-    """Send commands, one for each of the phases, in one write; return their answers, and why some are missing."""
+    """Send commands, one for each of the phases, in one write; return their answers, and why some are missing.
+
+    Where `go_on` has sent the message behind them, the answer is the one to its end.
+    """
     link = None
     try:
         octets, number = lines.encode(), len(phases)
         check_lines(octets, number)
         link = connection.link
-        await link.send(octets, connection.timeouts.reply, number, phases, connection.progress)
+        await link.send(octets, connection.timeouts.reply, number, phases, connection.progress, go_on)
         if not link.is_in_step:
-            link.check_step()
+            (link.check_final_step if connection.progress.final_dot_sent else link.check_step)()
     except MAPPED as error:
         failure = connection.failure_of(error.with_traceback(None))  # its frames keep the message
         # Who is silent has left an answer out, and who closes only those behind.
-        lost = replace(failure, out_of_step=True) if isinstance(error, TimeoutError) else failure
+        is_late = isinstance(error, TimeoutError) and not connection.progress.final_dot_sent
+        lost = replace(failure, out_of_step=True) if is_late else failure
         return (link.replies if link is not None else ()), lost
     return link.replies, None
 
@@ -398,12 +419,21 @@ async def _send(connection: Connection, transfer: Transfer, octets: bytes | None
         await link.send(last + end, times.final)
         if not link.is_in_step:
             link.check_final_step()
-        code, text = link.replies[0]
-        if code[:1] != b"2":
-            raise connection.refusal(link.replies[0])
     except (*MAPPED, EarlyAnswer, GateFailed, StoreError) as error:
         connection.abort()  # half a message is on its way: only closing takes it back
         raise Failed(_content_failure(connection, error)) from error.with_traceback(None)
+    return _answer(connection)
+
+
+def _answer(connection: Connection) -> Reply:
+    """Return the answer to the end of the message. Raises Failed for any that is no yes."""
+    raw = connection.link.replies[0]
+    code, text = raw
+    if code[:1] != b"2":
+        try:
+            raise connection.refusal(raw)
+        except MAPPED as error:  # it is no answer by the rules
+            raise Failed(connection.failure_of(error)) from error.with_traceback(None)
     connection.needs_reset = False
     connection.messages += 1
     return Reply.of_upstream(int(code), text.decode("utf-8", "surrogateescape"))

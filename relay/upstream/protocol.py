@@ -12,7 +12,7 @@ means is how replies and commands lose their step.
 import asyncio
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Protocol, TypeAlias, cast
 
@@ -80,6 +80,7 @@ class Link(asyncio.Protocol):
         self._waiter: asyncio.Future[None] = self._loop.create_future()
         self._phases: Sequence[Phase] = ()
         self._watch: Watch | None = None
+        self._go_on: Callable[[], bool] | None = None
         self._patience = inf  # seconds for each reply
         self._deadline = inf  # for the next one, by the loop's time
         self._timer: asyncio.TimerHandle | None = None
@@ -116,7 +117,8 @@ class Link(asyncio.Protocol):
                     return
                 if self._watch is not None:
                     self._watch.phase, self._watch = self._phases[-1], None
-                if not self._waiter.done():
+                go_on, self._go_on = self._go_on, None
+                if not (self._waiter.done() or (go_on is not None and go_on())):
                     self._waiter.set_result(None)
                 return
         self._buffer += data
@@ -205,12 +207,16 @@ class Link(asyncio.Protocol):
         number: int = 1,
         phases: Sequence[Phase] = (),
         watch: Watch | None = None,
+        go_on: Callable[[], bool] | None = None,
     ) -> asyncio.Future[None]:
         """Send so many commands, whole lines, in one write; what is returned is done when all replies are there.
 
         `patience` is seconds for each reply. `watch` is told the phase of the command that is waited for, one of
         `phases`. Fewer replies than commands come where nothing is worth waiting for behind the last: after a 421 the
         server closes (RFC 5321 section 3.8), and after an answer to no command they are not in step.
+
+        `go_on` may be asked as soon as all replies are there: where it calls `follow` and returns True, what is
+        returned is done with the reply to that.
 
         Raises OutOfStep and SMTPServerDisconnected; the future raises those, SMTPReadTimeoutError and
         SMTPResponseException (-1: no reply by the rules).
@@ -222,11 +228,20 @@ class Link(asyncio.Protocol):
         self._awaited = number
         self._phases = phases
         self._watch = watch
+        self._go_on = go_on
         if self._transport is None:
             raise SMTPServerDisconnected("Connection lost")
         self._transport.write(data)
         self._wait(patience)
         return self._waiter
+
+    def follow(self, data: bytes, patience: float) -> None:
+        """Send what has one reply, behind the replies to what was sent before (`send`, `go_on`)."""
+        self.replies = []
+        self._awaited = 1
+        if self._transport is not None:  # else `connection_lost` has told it
+            self._transport.write(data)
+        self._wait(patience)
 
     def reply(self, patience: float) -> asyncio.Future[None]:
         """Return what is done when the reply is there that `expect` announced."""
@@ -309,7 +324,7 @@ class Link(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once: nothing that is still to be sent leaves."""
-        self._watch = None  # it may hold a whole message
+        self._watch = self._go_on = None  # they may hold a whole message
         self._buffer.clear()
         self._unasked.clear()
         self.is_in_step = False
@@ -356,7 +371,7 @@ class Link(asyncio.Protocol):
         if self._watch is not None:
             self._watch.phase = self._phases[number if self._awaited else number - 1]
         if not self._awaited:
-            self._watch = None
+            self._watch = self._go_on = None
             if self._buffer:
                 self.is_in_step = self.is_in_step and not self._left_over()
             if not self._waiter.done():
@@ -370,7 +385,7 @@ class Link(asyncio.Protocol):
         if self._watch is not None:
             self._watch.phase = self._phases[len(self.replies)]
         self._awaited = 0
-        self._watch = None
+        self._watch = self._go_on = None
         self._drained.set()
         if not self._waiter.done():
             self._waiter.set_exception(error)

@@ -61,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         runs, is_whole = _run_all(loads, options, certificate)
     lines = _sizes(options) if _SIZE in options.loads else []
     is_kept = _within_bounds(options) if _BOUNDS in options.loads else True
+    is_kept = is_kept and (options.quick or all(cost.is_kept for cost in costs))
     wanted = {load.name for load in loads}
     if judgements := [figures.judge(goal, runs) for goal in GOALS if goal.load in wanted]:
         say(f"{report.of_goals(judgements)}\n")

@@ -194,7 +194,7 @@ class Preview:
 
 def _record(prepared: Prepared) -> PreviewRecord:
     route: Route = prepared.route
-    changes, left_out = kept_changes(prepared.changes)
+    changes, left_out = kept_changes(prepared.outgoing.kept)
     return PreviewRecord(
         profile=route.profile.name if route.profile else None,
         server=route.server.name,

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import BigInteger, Connection, insert, select, type_coerce, update
@@ -30,8 +31,7 @@ _SEEN_SECONDS = 60.0
 _SETTLED_SECONDS = 86400.0
 
 
-def _boot_seconds() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+_boot_seconds = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 def _boot() -> str:

@@ -200,8 +200,10 @@ class Queue(QueueReader):
 
     def came_ahead(self) -> float:
         """Return by how many seconds the clock that says when a message comes is ahead of the steady one."""
-        if self._steady is None or not self.is_shared:
-            return self.ahead()
+        if self._steady is None:
+            return 0.0
+        if not self.is_shared:
+            return self._steady.ahead()
         return round(self._steady.wall() - self.wall(), 3)
 
     async def pull_in(self, longest: float) -> int:

@@ -86,7 +86,7 @@ class Bench:
             recipients=(Recipient(Address.parse("jo@customer.example")),),
             content=Content(b"", ()),
         )
-        return await self.attempts._send(self.route, transfer, Progress(), None)
+        return await self.attempts._send(self.route, transfer, Progress(), None, is_clear=True)
 
 
 @pytest.fixture

@@ -175,3 +175,48 @@ async def test_one_timer_serves_all_replies() -> None:
         link.data_received(b"250 ok\r\n")
         await future
         assert link._timer is timer
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_what_goes_on_leaves_with_the_last_reply_and_the_answer_to_it_ends_the_wait(*, is_cut: bool) -> None:
+    link = connected()
+    transport = cast("Any", link._transport)
+
+    def go_on() -> bool:
+        link.follow(b"all of it\r\n.\r\n", 60)
+        return True
+
+    future = link.send(b"MAIL\r\nDATA\r\n", 60, 2, GROUP[:2], Waiter(), go_on)
+    for each in [b"250 a\r\n", b"354 b\r\n"] if is_cut else [b"250 a\r\n354 b\r\n"]:
+        assert not transport.written.endswith(b".\r\n")
+        link.data_received(each)
+    assert transport.written.endswith(b".\r\n")
+    assert not future.done()
+    link.data_received(b"250 taken\r\n")
+    await future
+    assert link.replies == [(b"250", b"taken")]
+    link.abort()
+    link.connection_lost(None)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_nothing_goes_on_where_nobody_waits_or_a_reply_is_read_in_parts(*, is_cancelled: bool) -> None:
+    link = connected()
+    asked: list[bool] = []
+
+    def go_on() -> bool:
+        asked.append(True)
+        return False
+
+    future = link.send(b"MAIL\r\nDATA\r\n", 60, 2, GROUP[:2], Waiter(), go_on)
+    if is_cancelled:
+        future.cancel()
+        link.data_received(b"250 a\r\n354 b\r\n")
+    else:
+        link.data_received(b"250 a\r\n354 ")
+        link.data_received(b"b\r\n")
+        await future
+        assert [code for code, _ in link.replies] == [b"250", b"354"]
+    assert not asked
+    link.abort()
+    link.connection_lost(None)
