@@ -71,7 +71,7 @@ def too_many_recipients(recipients: int, most: int) -> Reply:
 
 def delivered(server: str, upstream: Reply) -> Reply:
     """Every recipient was accepted upstream."""
-    return Reply(250, "2.0.0", f"Ok: delivered via {server}: {upstream.text}".rstrip())  # both are clean by their type
+    return Reply(250, "2.0.0", f"Ok: delivered via {server}: {upstream.text}")  # both are clean by their type
 
 
 def queued(message: str) -> Reply:
