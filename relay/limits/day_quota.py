@@ -16,13 +16,10 @@ from functools import partial
 from math import inf
 
 from relay.directory.model import Account, Server
-from relay.limits.constants import DAY, DAY_AHEAD_SECONDS, PIECE
+from relay.limits import constants
 from relay.limits.ledger import Kind, Ledger, LedgerError, Purpose, moment_of, rows_of
 from relay.limits.reservation import Reservation, stretch_of
 from relay.limits.rows import Row, Taken
-
-# Of how many seconds the rows of a store are looked at.
-SEEN_DAY_SECONDS = DAY + PIECE + 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ class DayQuota:
 
     def spend(self, now: float, count: int) -> int:
         """Count some recipients, and return the piece that they are in; a negative count gives some back."""
-        piece = int(now) // PIECE * PIECE
+        piece = int(now) // constants.PIECE * constants.PIECE
         self.correct(piece, count)
         return piece
 
@@ -53,12 +50,14 @@ class DayQuota:
         for piece in [piece for piece in self._pieces if free_at(piece) <= now]:
             del self._pieces[piece]
         # A clock that was set back leaves pieces in the future; they count no longer than those of now.
-        yield from ((min(free_at(piece), now + DAY + PIECE), count) for piece, count in self._pieces.items())
+        yield from (
+            (min(free_at(piece), now + constants.DAY + constants.PIECE), count) for piece, count in self._pieces.items()
+        )
 
 
 def free_at(piece: int) -> int:
     """Return when what was spent in a piece may be spent again."""
-    return piece + PIECE + DAY
+    return piece + constants.PIECE + constants.DAY
 
 
 def room(quotas: Iterable[DayQuota], limit: int, now: float) -> int:
@@ -78,13 +77,18 @@ def room_at(quotas: Iterable[DayQuota], limit: int, now: float) -> float:
     return moment
 
 
+def seen_day_seconds() -> float:
+    """Return of how many seconds the rows of a store are looked at."""
+    return constants.DAY + constants.PIECE + 1.0
+
+
 def buy(rows: Sequence[Row], now: datetime, *, per_day: int, wanted: int, at_least: int) -> Purchase:
     """Return how many recipients may be taken ahead of those that are `wanted`; none where `at_least` cannot be had.
 
     They count in a later piece, so that they may be used for some time.
     """
     left = room([DayQuota(pieces_of(rows))], per_day, now.timestamp())
-    piece = int(now.timestamp()) // PIECE * PIECE + DAY_AHEAD_SECONDS
+    piece = int(now.timestamp()) // constants.PIECE * constants.PIECE + constants.DAY_AHEAD_SECONDS
     return Purchase(min(wanted, left) if left >= at_least else 0, datetime.fromtimestamp(piece, UTC), rows)
 
 
@@ -92,7 +96,7 @@ def pieces_of(rows: Iterable[Row]) -> dict[int, int]:
     """Return what rows hold, by the piece of the day that they are in."""
     pieces: dict[int, int] = {}
     for since, count in rows:
-        piece = int(since.timestamp()) // PIECE * PIECE
+        piece = int(since.timestamp()) // constants.PIECE * constants.PIECE
         pieces[piece] = pieces.get(piece, 0) + count
     return pieces
 
@@ -157,7 +161,7 @@ class Promise:
 
     async def begin(self) -> None:
         """Count them in the piece of the day in which they are named to the server. Raises LedgerError."""
-        if self._since is not None and self.days.wall() >= self._since.timestamp() + PIECE:
+        if self._since is not None and self.days.wall() >= self._since.timestamp() + constants.PIECE:
             self._since = await self.days.move(self.day, self.account, self._since, self._charged)
 
     def refund(self, number: int) -> None:
@@ -263,7 +267,7 @@ class Recipients:
         day.quota, day.seen_at = DayQuota(pieces_of([*rows, *pending])), self.wall()
 
     def _purpose(self, day: _Day, account: Account) -> Purpose:
-        return Purpose.of(day.server, account, Kind.RECIPIENT, self.wall() - SEEN_DAY_SECONDS)
+        return Purpose.of(day.server, account, Kind.RECIPIENT, self.wall() - seen_day_seconds())
 
     def _day(self, server: Server, account: Account) -> _Day:
         scope = server.scope(account)

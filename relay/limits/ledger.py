@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol
 
 from relay.directory.model import Account, Server
 from relay.limits import constants
-from relay.limits.constants import DAY, PIECE
 from relay.limits.rate import RateLimit
 from relay.limits.rows import Row, T, TakeRule
 
@@ -205,7 +204,7 @@ def counts_no_more(now: datetime) -> dict[str, datetime]:
     """Return, by kind, what counts no more: twice as long as it does, so that nothing hangs on a second."""
     return {
         str(Kind.MESSAGE): now - timedelta(seconds=2 * constants.MINUTE),
-        str(Kind.RECIPIENT): now - timedelta(seconds=DAY + 2 * PIECE),
+        str(Kind.RECIPIENT): now - timedelta(seconds=constants.DAY + 2 * constants.PIECE),
     }
 
 

@@ -12,7 +12,6 @@ from datetime import datetime
 
 from relay.directory.model import Account
 from relay.limits import constants
-from relay.limits.constants import DAY_AHEAD_SECONDS, PIECE
 from relay.limits.ledger import Kind, LedgerError, moment_of
 from relay.limits.rows import Taken
 
@@ -130,12 +129,12 @@ class Reservation:
 
 def stretch_of(kind: Kind, now: float) -> int:
     """Return when the stretch of time began that is now."""
-    return int(now) // PIECE * PIECE if kind is Kind.RECIPIENT else int(now)
+    return int(now) // constants.PIECE * constants.PIECE if kind is Kind.RECIPIENT else int(now)
 
 
 def ahead_of(kind: Kind) -> int:
     """Return how far ahead of now a reservation counts."""
-    return DAY_AHEAD_SECONDS if kind is Kind.RECIPIENT else constants.AHEAD_SECONDS
+    return constants.DAY_AHEAD_SECONDS if kind is Kind.RECIPIENT else constants.AHEAD_SECONDS
 
 
 def _read_failure(task: "asyncio.Task[tuple[int, list[tuple[int, int]]]]") -> None:

@@ -30,7 +30,7 @@ def cluster() -> Iterator[Postgres]:
 
 @pytest.fixture
 def place(cluster: Postgres) -> Iterator[Place]:
-    """A new database in it, and a way over the network."""
+    """A new database in it, and a way over the network. Asked for before a relay, it is there until that has ended."""
     with wire_to(cluster.folder / ".s.PGSQL.5432") as wire:
         yield Place(cluster, wire, cluster.new_database())
 

@@ -1,5 +1,6 @@
 """A relay whose account has limits, and the windows of what its server took."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from tests.peers.canaries import RIGHT
@@ -18,6 +19,19 @@ def directory(port: int, names: tuple[str, ...] = ("support",), **limits: Any) -
     found["channels"] = {
         name: {"address": f"{name}@acmejets.example", "override": True, "password": RIGHT} for name in names
     }
+    return found
+
+
+def two_servers(day: int, minute: int, per_day: Mapping[str, int], per_minute: Mapping[str, int]) -> dict[str, Any]:
+    """Channels at two servers, by their ports: "support" with the first limits, "sales" and "live" with the others.
+
+    "live" sends by the account of "sales" while its client waits.
+    """
+    found, of_minute = directory(day, ("support",), **per_day), directory(minute, ("sales",), **per_minute)
+    (found["servers"]["quick"],) = of_minute["servers"].values()
+    sales = {**of_minute["channels"]["sales"], "server": "quick"}
+    live = {**sales, "address": "live@acmejets.example", "mode": "auto"}
+    found["channels"] |= {"sales": sales, "live": live}
     return found
 
 

@@ -1,9 +1,5 @@
-"""A clock that is set, back by hours or forward by days: what waits is tried as usual, and nothing is given up early.
+"""A clock that is set, back by hours or forward by days: what waits is tried as usual, nothing is given up early."""
 
-Only the wall clock jumps, as where an administrator sets it: libfaketime reads it from a file while the relay runs.
-"""
-
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,43 +7,16 @@ from typing import Any
 import pytest
 
 from tests.e2e.paced import BODY, SUPPORT, directory
+from tests.e2e.turned_clock import DAY, HOUR, NEEDS, TurnedClock
 from tests.peers.fixtures import StartRelay
-from tests.peers.packages import program
 from tests.peers.provider import Provider, provider_server
 from tests.peers.relay import Relay
 from tests.peers.system import wait_until
 
-pytestmark = [pytest.mark.needs("libfaketimeMT.so.1"), pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs(NEEDS), pytest.mark.slow, pytest.mark.timeout(300)]
 
-HOUR, DAY = 3600, 86400
 SETTINGS = {"delivery": {"mode": "queued", "retry": ["2s"]}, "log": {"format": "json"}}
 LATER = "451 4.3.0 Try again later"
-
-
-class TurnedClock:
-    """A relay whose wall clock is what a file says. `turn` sets it, by seconds from the real time."""
-
-    def __init__(self, relay: Relay, file: Path) -> None:
-        self.relay = relay
-        self._file = file
-        self.turn(0)
-
-    def turn(self, seconds: int) -> None:
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
-        new.replace(self._file)
-
-    def start(self) -> None:
-        preload = f"LD_PRELOAD={program('libfaketimeMT.so.1')}"
-        said = f"FAKETIME_TIMESTAMP_FILE={self._file}"
-        # The fix is for another glibc: with this one, waits for a lock with a timeout would have none.
-        how = ("FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_FORCE_MONOTONIC_FIX=0")
-        self.relay.start("/usr/bin/env", preload, said, *how)
-
-    def kill(self) -> None:
-        assert self.relay.process is not None
-        self.relay.signal(signal.SIGKILL)
-        self.relay.process.wait(30)
 
 
 @pytest.fixture

@@ -193,7 +193,7 @@ def lacking(clients: Clients) -> set[str]:
     ("silence", "within"), [(SILENCE, 60), pytest.param(25.0, 15, marks=pytest.mark.long)], ids=["short", "real"]
 )
 def test_a_lost_database(
-    silence: float, within: float, start_relay: StartRelay, place: Place, recorder: Recorder
+    silence: float, within: float, place: Place, start_relay: StartRelay, recorder: Recorder
 ) -> None:
     """In every way, one after the other, in one life of the relay."""
     clients = started(start_relay, place, recorder, silence=silence)
@@ -213,7 +213,7 @@ def test_a_lost_database(
 
 @pytest.mark.timeout(300)
 @pytest.mark.needs("root", "unshare", "setpriv")
-def test_a_full_disk_of_the_database(start_relay: StartRelay, small_place: Place, recorder: Recorder) -> None:
+def test_a_full_disk_of_the_database(small_place: Place, start_relay: StartRelay, recorder: Recorder) -> None:
     clients = started(start_relay, small_place, recorder)
     names = numbered("filling")
     with full(small_place):
@@ -228,7 +228,7 @@ def test_a_full_disk_of_the_database(start_relay: StartRelay, small_place: Place
     ("silence", "minute"), [(SILENCE, MINUTE), pytest.param(25.0, 60.0, marks=pytest.mark.long)], ids=["short", "real"]
 )
 def test_the_pace_of_an_account_holds_and_goes_on_while_the_database_is_away(
-    silence: float, minute: float, start_relay: StartRelay, place: Place, recorder: Recorder
+    silence: float, minute: float, place: Place, start_relay: StartRelay, recorder: Recorder
 ) -> None:
     clients = started(start_relay, place, recorder, silence=silence, minute=minute)
     names = numbered("paced")
@@ -250,7 +250,7 @@ def test_the_pace_of_an_account_holds_and_goes_on_while_the_database_is_away(
 
 @pytest.mark.timeout(200)
 def test_nobody_waits_for_a_worker_that_cannot_begin_without_the_database(
-    start_relay: StartRelay, place: Place, recorder: Recorder
+    place: Place, start_relay: StartRelay, recorder: Recorder
 ) -> None:
     """One of two is killed meanwhile: who meets its socket is turned away at once, and tries again."""
     clients = started(start_relay, place, recorder)

@@ -23,8 +23,8 @@ DELIVERED = "250 2.0.0 Ok: delivered"
 
 @pytest.fixture
 def relay(
-    start_relay: StartRelay,
     place: Place,
+    start_relay: StartRelay,
     identity: IdentityServer,
     dovecot: Dovecot,
     certificates: Certificates,

@@ -77,7 +77,7 @@ def logins(conversations: Sequence[Conversation]) -> dict[str, str]:
 
 @pytest.mark.timeout(240)
 def test_passwords_that_nobody_used_are_there_while_the_database_is_lost(
-    start_relay: StartRelay, place: Place, recorder: Recorder
+    place: Place, start_relay: StartRelay, recorder: Recorder
 ) -> None:
     """In three ways, one after the other; at each another channel's passwords were set only after the start."""
     relay = start_relay(directory(recorder.port), {"store": place.url, "delivery": {"mode": "auto"}})
@@ -107,7 +107,7 @@ def check_that_names_look_alike(relay: Relay) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_every_worker_knows_who_may_log_in(start_relay: StartRelay, place: Place, recorder: Recorder) -> None:
+def test_every_worker_knows_who_may_log_in(place: Place, start_relay: StartRelay, recorder: Recorder) -> None:
     relay = start_relay(directory(recorder.port), {"store": place.url, "workers": 2})
     set_passwords(relay, WITH_LOGIN)
     restart(relay, 2)

@@ -8,11 +8,10 @@ import random
 import signal
 import time
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
-from tests.e2e.paced import MINUTE, directory, settings, windows
+from tests.e2e.paced import MINUTE, settings, two_servers, windows
 from tests.peers.fixtures import StartRelay
 from tests.peers.provider import Provider, provider_server
 from tests.peers.relay import Relay
@@ -24,14 +23,8 @@ SEED = int(os.environ.get("RELAY_LIMITS_SEED") or time.time())
 MOST_LOST = KILLS
 
 
-def two_servers(day: Provider, minute: Provider) -> dict[str, Any]:
-    """One counts recipients a day, with a pace that lets them last; the other one messages a minute."""
-    of_day = directory(day.port, ("support",), max_connections=3, recipients_per_day=PER_DAY, messages_per_minute=40)
-    of_minute = directory(minute.port, ("sales",), max_connections=3, messages_per_minute=PER_MINUTE)
-    (server,) = of_minute["servers"].values()
-    of_day["servers"]["quick"] = server
-    of_day["channels"]["sales"] = {**of_minute["channels"]["sales"], "server": "quick"}
-    return of_day
+DAY_LIMITS = {"max_connections": 3, "recipients_per_day": PER_DAY, "messages_per_minute": 40}  # a pace lets them last
+MINUTE_LIMITS = {"max_connections": 3, "messages_per_minute": PER_MINUTE}
 
 
 def fill(relay: Relay, chance: random.Random) -> None:
@@ -56,7 +49,7 @@ def test_twenty_five_kills_pass_no_limit(start_relay: StartRelay) -> None:
     with ExitStack() as stack:
         day = stack.enter_context(provider_server(Provider(per_day=PER_DAY)))
         minute = stack.enter_context(provider_server(Provider(per_minute=PER_MINUTE)))
-        relay = start_relay(two_servers(day, minute), settings("queued"))
+        relay = start_relay(two_servers(day.port, minute.port, DAY_LIMITS, MINUTE_LIMITS), settings("queued"))
         fill(relay, chance)
         for _ in range(KILLS):
             time.sleep(chance.uniform(0.2, 3.5))

@@ -38,7 +38,7 @@ class Taken:
 class Provider:
     """The limits, 0 for none, and what happened. `is_shared`: they count all logins together.
 
-    `minute`: how many seconds it takes for one, where those who send do, too (`tests.peers.short_windows`).
+    `minute`, `day`: how many seconds it takes for one, where those who send do, too (`tests.peers.short_windows`).
 
     `moods` are what the next MAILs are refused with, whatever the limits. It takes `answer_seconds` to answer a final
     dot, and leaves a client that is silent for `idle_seconds` (0: never). `most_open` is how many connections were open
@@ -54,13 +54,16 @@ class Provider:
     answer_seconds: float = 0
     port: int = 0
     minute: float = 60.0
+    day: float = 86400.0
     moods: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     most_open: dict[str, int] = field(default_factory=dict)
     _taken: list[Taken] = field(default_factory=list)
     _begun: dict[str, list[float]] = field(default_factory=dict)
-    _spent: dict[str, int] = field(default_factory=dict)
+    _spent: dict[str, list[float]] = field(default_factory=dict)
     _open: dict[str, int] = field(default_factory=dict)
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _loop: LoopThread | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -106,13 +109,23 @@ class Provider:
         begun.append(now)
         return True
 
-    def spend(self, login: str) -> bool:
+    def spend(self, login: str, now: float) -> bool:
         """Whether one more recipient may be written to today."""
-        key = self._key(login)
-        if self.per_day and self._spent.get(key, 0) >= self.per_day:
+        spent = self._spent.setdefault(self._key(login), [])
+        spent[:] = [at for at in spent if at > now - self.day]
+        if self.per_day and len(spent) >= self.per_day:
             return False
-        self._spent[key] = self._spent.get(key, 0) + 1
+        spent.append(now)
         return True
+
+    def cut(self) -> None:
+        """End all connections at once, without a word."""
+        assert self._loop is not None
+        self._loop.call(self._abort())
+
+    async def _abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
 
     def _key(self, login: str) -> str:
         return "" if self.is_shared else login
@@ -161,7 +174,7 @@ class _Session:
     def _name(self, line: str) -> str:
         if self.provider.per_message and len(self.recipients) >= self.provider.per_message:
             return self.provider.refuse(_TOO_MANY_AT_ONCE)
-        if not self.provider.spend(self.login):
+        if not self.provider.spend(self.login, time.monotonic()):
             return self.provider.refuse(_TOO_MANY_TODAY)
         self.recipients.append(line.partition("<")[2].partition(">")[0])
         return "250 2.1.5 Ok"
@@ -201,10 +214,8 @@ async def _heard(provider: Provider, reader: asyncio.StreamReader, until: bytes)
 def provider_server(provider: Provider) -> Iterator[Provider]:
     """The provider on a port of its own."""
 
-    writers: set[asyncio.StreamWriter] = set()
-
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.add(writer)
+        provider._writers.add(writer)
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await _talk(provider, reader, writer)
@@ -212,17 +223,18 @@ def provider_server(provider: Provider) -> Iterator[Provider]:
         except asyncio.CancelledError:
             writer.transport.abort()
             raise
+        finally:
+            provider._writers.discard(writer)
 
     async def start() -> asyncio.Server:
         return await asyncio.start_server(handle, LOOPBACK, 0)
 
     async def finish() -> None:
         await stop_listening(server)
-        for writer in writers:
-            writer.transport.abort()
+        await provider._abort()
 
     with LoopThread() as loop:
-        server = loop.call(start())
+        server, provider._loop = loop.call(start()), loop
         provider.port = server.sockets[0].getsockname()[1]
         try:
             yield provider

@@ -28,6 +28,7 @@ _ASCENDING = (
     ("relay.limits.constants.TELL_SECONDS", "relay.limits.constants.KEPT_BACK_SECONDS"),
     ("relay.limits.constants.AHEAD_SECONDS", "relay.limits.constants.MINUTE"),
     ("relay.limits.constants.RATE_GUARD_SECONDS", "relay.limits.constants.MINUTE"),
+    ("relay.limits.constants.PIECE", "relay.limits.constants.DAY"),
     ("relay.store.db.clocks._STEP_SECONDS", f"{_POSTGRES}._SILENCE_SECONDS"),
     (f"{_LEAD}._TRY_SECONDS", f"{_LEAD}.RENEWED_EVERY"),
     (f"{_LEAD}._LOOK_SECONDS", f"{_LEAD}.RENEWED_EVERY", f"{_LEAD}.TRUSTED_SECONDS", f"{_LEAD}.LASTS_SECONDS"),
@@ -83,13 +84,15 @@ def short_windows(
     silence: float = 0,
     stop: float = 0,
     slow: float = 0,
+    day: int = 0,
 ) -> Windows:
     """Return figures for what is named, in seconds; what is not named is real.
 
     `minute`: that of messages_per_minute. `lease`, `shares`: of messages and of connections, where machines share a
     store, and then a node counts as silent after four seconds. `lead`: the lease of who leads. `silence`: how long a
     database may say nothing. `stop`: in what time a relay ends. `slow`: the first pause of an account whose server asks
-    for a slower pace.
+    for a slower pace. `day`: that of recipients_per_day, in fifteen pieces: each is long beside what makes a recipient
+    late, as the real ones are.
     """
     figures: dict[str, Any] = {}
     if minute:
@@ -118,6 +121,12 @@ def short_windows(
         figures["relay.delivery.holds._SLOW_STEPS"] = [
             slow / 30 * step for step in real("relay.delivery.holds._SLOW_STEPS")
         ]
+    if day:
+        piece = max(1, day // 15)
+        names = ("DAY", "PIECE", "DAY_AHEAD_SECONDS")
+        figures |= {
+            f"relay.limits.constants.{name}": value for name, value in zip(names, (day, piece, piece), strict=True)
+        }
     return Windows(figures)
 
 

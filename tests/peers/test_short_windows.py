@@ -14,7 +14,7 @@ MINUTE = "relay.limits.constants.MINUTE"
 
 def test_the_real_figures_and_all_short_ones_are_in_proportion() -> None:
     assert Windows({}).figures == {}
-    figures = short_windows(minute=6, lease=6, shares=12, lead=5, silence=6, stop=6, slow=3).figures
+    figures = short_windows(minute=6, lease=6, shares=12, lead=5, silence=6, stop=6, slow=3, day=30).figures
     assert figures[MINUTE] == 6.0
     assert real(MINUTE) == 60.0, "nothing is changed here"
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.limits.constants import DAY, MINUTE
-from relay.limits.day_quota import SEEN_DAY_SECONDS, buy
+from relay.limits.day_quota import buy, seen_day_seconds
 from relay.limits.rate import begin, seen_seconds, shared_window
 from tests.unit.limits.limits_kit import most_in_a_minute
 
@@ -119,7 +119,7 @@ def test_no_day_holds_more_recipients_than_the_limit(limit: int, steps: list[tup
     now, rows, spent = START, list[tuple[datetime, int]](), list[tuple[datetime, int]]()
     for rest, wanted in steps:
         now += timedelta(seconds=rest)
-        seen = [row for row in rows if row[0] > now - timedelta(seconds=SEEN_DAY_SECONDS)]
+        seen = [row for row in rows if row[0] > now - timedelta(seconds=seen_day_seconds())]
         bought = buy(seen, now, per_day=limit, wanted=wanted, at_least=1)
         rows.append((bought.since, bought.count))
         spent.append((now, bought.count))
