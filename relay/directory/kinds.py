@@ -214,6 +214,7 @@ _MAILBOX = (
     "incoming.protocol",
     "incoming.security",
     "incoming.port",
+    "incoming.auth",
     "incoming.username",
     "incoming_password",
     "incoming.ca_file",

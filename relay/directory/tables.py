@@ -178,6 +178,11 @@ class Incoming:
             is_exact=True,
         ),
     ] = ""
+    auth: Annotated[
+        Literal["password", "oauth2"],
+        "How we log in: with a password of its own, or with the access token of the account that sends.",
+        Asked("Incoming login"),
+    ] = "password"
     username: Annotated[
         str,
         'As whom we log in; "": as whoever sends, or the address.',

@@ -17,12 +17,14 @@ from relay.incoming.reader import (
     MOST_HEADER,
     MOST_NEW,
     Arrivals,
+    Credentials,
     Folder,
     Head,
     MailboxFailed,
     MailboxRefused,
     is_junk_name,
 )
+from relay.incoming.token_login import TokenLogin
 
 _MOST_OCTETS = 4 * 1024 * 1024
 _LISTED = re.compile(rb'\(([^)]*)\) (?:"(?:\\.|[^"\\])*"|NIL) (?:"((?:\\.|[^"\\])*)"|([^\s"]+))')
@@ -53,13 +55,13 @@ class ImapReader:
     sees_arrivals = True
 
     def __init__(
-        self, line: socket.socket, host: str, port: int, starttls: ssl.SSLContext | None, login: tuple[str, str]
+        self, line: socket.socket, host: str, port: int, starttls: ssl.SSLContext | None, login: Credentials
     ) -> None:
         self._client = _Client(line, host, port)
         try:
             if starttls is not None:
                 self._client.starttls(starttls)
-            self._log_in(*login)
+            self._log_in(login)
             # A server may offer more to whom it knows; imaplib asks before the login alone.
             offers = self._ask("CAPABILITY", *self._client.capability())
             self._can_expunge_one = b"UIDPLUS" in (offers[-1] or b"").upper().split()
@@ -125,7 +127,22 @@ class ImapReader:
         except OSError:
             return
 
-    def _log_in(self, username: str, password: str) -> None:
+    def _log_in(self, login: Credentials) -> None:
+        if login.is_token:
+            self._log_in_by_token(login)
+        else:
+            self._log_in_by_password(login.username, login.secret)
+
+    def _log_in_by_token(self, login: Credentials) -> None:
+        token = TokenLogin(login, [name.removeprefix("AUTH=") for name in self._client.capabilities])
+        try:
+            self._client.authenticate(token.mechanism, token.answer)
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error as error:
+            raise token.refused(_said(error)) from None
+
+    def _log_in_by_password(self, username: str, password: str) -> None:
         offers = self._client.capabilities
         try:
             if "AUTH=PLAIN" in offers:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from relay.directory.model import Directory, Profile, Server
 from relay.directory.tables import Incoming
-from relay.secrets.secret import SecretRef, incoming_ref
+from relay.secrets.secret import SecretRef, mailbox_ref
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +33,26 @@ class Mailbox:
     @property
     def identity(self) -> str:
         """Whose it is, where and as whom: another mailbox in its place has another one."""
-        return f"{self.ref.owner} at {self.place} as {self.username}"
+        return f"{self.owner} at {self.place} as {self.username}"
+
+    @property
+    def owner(self) -> str:
+        """Whose it is, as the vault names who has a password for one."""
+        return f"incoming/server/{self.name}" if self.kind == "server" else f"incoming/{self.name}"
 
     @property
     def remedy(self) -> str:
-        """The command that gives it a password."""
-        return f"set its password with: relay {self.kind} password {self.name} --incoming"
+        """The command that gives it a secret."""
+        if self.ref.token is None:
+            return f"set its password with: relay {self.kind} password {self.name} --incoming"
+        if self.ref.token.is_own:
+            return f"let the app read it at the provider, then: relay {self.kind} test {self.name} --round-trip"
+        return f"authorize it with: relay {self.kind} authorize {self.name}"
 
 
-def mailbox_of(entry: Server | Profile) -> Mailbox | None:
-    """Return the mailbox of a server or profile; None where it names none."""
-    ref = incoming_ref(entry)
+def mailbox_of(entry: Server | Profile, server: Server | None) -> Mailbox | None:
+    """Return the mailbox of a server or profile; None where it names none. `server` is where it logs in to send."""
+    ref = mailbox_ref(entry, server)
     if entry.incoming is None or ref is None:
         return None
     if isinstance(entry, Server):
@@ -58,6 +67,7 @@ def watched_mailboxes(directory: Directory) -> Iterator[Mailbox]:
     """Yield the mailboxes that are watched for returned mail."""
     entries: list[Server | Profile] = [*directory.servers.values(), *directory.profiles()]
     for entry in entries:
-        mailbox = mailbox_of(entry)
+        at = entry if isinstance(entry, Server) else directory.server_of(entry)
+        mailbox = mailbox_of(entry, at)
         if mailbox is not None and mailbox.incoming.watch_bounces:
             yield mailbox

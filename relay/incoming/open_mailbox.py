@@ -10,22 +10,24 @@ import os
 import poplib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from relay.directory.tables import Incoming
 from relay.incoming.imap import ImapReader
 from relay.incoming.mailbox import Mailbox
 from relay.incoming.pop3 import Pop3Reader
-from relay.incoming.reader import MailboxFailed, MailboxRefused, Reader
+from relay.incoming.reader import Credentials, MailboxFailed, MailboxRefused, Reader
 from relay.mail.reply import clean_text
 from relay.secrets.secret import Secret
 from relay.upstream.dial import Contexts, dial, resolve
 
 T = TypeVar("T")
+Renewal: TypeAlias = Callable[[Secret], Awaitable[Secret | None]]
+"""Gives another access token for one that was refused, None where there is none (`SecretResolver.renewed`)."""
 
 _AT_ONCE = 4
 _CONNECT_SECONDS = 15.0
@@ -48,6 +50,11 @@ class OpenMailbox:
         with _named(self._mailbox):
             return await self._threads.run(lambda: job(self._reader), self._handle)
 
+    def drop(self) -> None:
+        """Close the connection at once."""
+        self._reader.drop()
+        self._handle.close()
+
 
 class Mailboxes:
     """Opens mailboxes, a few at once. `aclose` when it is over."""
@@ -61,26 +68,42 @@ class Mailboxes:
         self._threads.close()
 
     @asynccontextmanager
-    async def open(self, mailbox: Mailbox, secret: Secret | None) -> AsyncIterator[OpenMailbox]:
-        """Give an open mailbox. Raises MailboxFailed, MailboxRefused where the login is what fails."""
+    async def open(
+        self, mailbox: Mailbox, secret: Secret | None, renew: Renewal | None = None
+    ) -> AsyncIterator[OpenMailbox]:
+        """Give an open mailbox. A refused token is renewed once.
+
+        Raises MailboxFailed, MailboxRefused where the login is what fails, and what `renew` raises.
+        """
         if secret is None:
-            raise MailboxRefused(f"{mailbox} has no password; {mailbox.remedy}")
-        with _named(mailbox):
-            context = await self._context(mailbox.incoming)
-            line = await _connect(mailbox.incoming)
-        handle = line.dup()
-        reader: Reader | None = None
+            lack = "password" if mailbox.ref.token is None else "authorization"
+            raise MailboxRefused(f"{mailbox} has no {lack}; {mailbox.remedy}")
         try:
-            with _named(mailbox):
-                reader = await self._threads.start(partial(_log_in, line, context, mailbox, secret.value), handle)
-            opened = OpenMailbox(mailbox, reader, self._threads, handle)
+            opened = await self._opened(mailbox, secret)
+        except MailboxRefused:
+            another = await renew(secret) if renew is not None else None
+            if another is None:
+                raise
+            opened = await self._opened(mailbox, another)
+        try:
             yield opened
             await opened.run(lambda reader: reader.leave())
         finally:
-            if reader is not None:
-                reader.drop()
-            line.close()
-            handle.close()
+            opened.drop()
+
+    async def _opened(self, mailbox: Mailbox, secret: Secret) -> OpenMailbox:
+        login = Credentials(mailbox.username, secret.value, is_token=mailbox.ref.token is not None)
+        with _named(mailbox):
+            context = await self._context(mailbox.incoming)
+            line = await _connect(mailbox.incoming)
+            handle = line.dup()
+            try:
+                reader = await self._threads.start(partial(_log_in, line, context, mailbox, login), handle)
+            except BaseException:
+                line.close()
+                handle.close()
+                raise
+        return OpenMailbox(mailbox, reader, self._threads, handle)
 
     async def _context(self, incoming: Incoming) -> ssl.SSLContext | None:
         if incoming.security == "none":
@@ -101,7 +124,7 @@ async def _connect(incoming: Incoming) -> socket.socket:
     return line
 
 
-def _log_in(line: socket.socket, context: ssl.SSLContext | None, mailbox: Mailbox, password: str) -> Reader:
+def _log_in(line: socket.socket, context: ssl.SSLContext | None, mailbox: Mailbox, login: Credentials) -> Reader:
     """Secure a connected line and log in. It blocks. The line is closed where that fails."""
     incoming = mailbox.incoming
     kind: type[ImapReader | Pop3Reader] = ImapReader if incoming.protocol == "imap" else Pop3Reader
@@ -109,7 +132,7 @@ def _log_in(line: socket.socket, context: ssl.SSLContext | None, mailbox: Mailbo
     if context is not None and incoming.security == "tls":
         line = context.wrap_socket(line, server_hostname=incoming.host)
     try:
-        return kind(line, incoming.host, incoming.effective_port, starttls, (mailbox.username, password))
+        return kind(line, incoming.host, incoming.effective_port, starttls, login)
     except BaseException:
         line.close()
         raise

@@ -8,8 +8,20 @@ SECURITY: what a server may make us hold in memory is bounded.
 import poplib
 import socket
 import ssl
+from base64 import b64decode, b64encode
 
-from relay.incoming.reader import INBOX, MOST_HEADER, MOST_NEW, Arrivals, Folder, Head, MailboxFailed, MailboxRefused
+from relay.incoming.reader import (
+    INBOX,
+    MOST_HEADER,
+    MOST_NEW,
+    Arrivals,
+    Credentials,
+    Folder,
+    Head,
+    MailboxFailed,
+    MailboxRefused,
+)
+from relay.incoming.token_login import TokenLogin
 
 _REMEMBERED = 100
 _OCTETS_OF_A_LINE = 64
@@ -43,6 +55,18 @@ class _Client(poplib.POP3):
             raise poplib.error_proto("an answer is too long")
         return line.rstrip(b"\r\n"), len(line)
 
+    def authenticate(self, login: TokenLogin) -> None:
+        """Log in by AUTH (RFC 5034). Its token goes in a line of its own: a command has at most 255 octets."""
+        said = self._answer_to(f"AUTH {login.mechanism}".encode())
+        while said.startswith(b"+ ") or said == b"+":
+            said = self._answer_to(b64encode(login.answer(_challenge(said))))
+        if not said.startswith(b"+OK"):
+            raise poplib.error_proto(said)
+
+    def _answer_to(self, line: bytes) -> bytes:
+        self.sock.sendall(line + b"\r\n")
+        return self._getline()[0]
+
 
 class Pop3Reader:
     """An open mailbox, logged in. Raises MailboxFailed and, from the start, MailboxRefused."""
@@ -50,13 +74,13 @@ class Pop3Reader:
     sees_arrivals = False
 
     def __init__(
-        self, line: socket.socket, host: str, port: int, starttls: ssl.SSLContext | None, login: tuple[str, str]
+        self, line: socket.socket, host: str, port: int, starttls: ssl.SSLContext | None, login: Credentials
     ) -> None:
         self._client = _Client(line, host, port)
         try:
             if starttls is not None:
                 self._client.stls(starttls)
-            self._log_in(*login)
+            self._log_in(login)
             self._numbers = self._unique_ids()
         except BaseException:
             self.drop()
@@ -98,14 +122,20 @@ class Pop3Reader:
         except OSError:
             return
 
-    def _log_in(self, username: str, password: str) -> None:
+    def _log_in(self, login: Credentials) -> None:
+        token = TokenLogin(login, self._client.capa().get("SASL", [])) if login.is_token else None
         try:
-            self._client.user(username)
-            self._client.pass_(password)
+            if token is not None:
+                self._client.authenticate(token)
+            else:
+                self._client.user(login.username)
+                self._client.pass_(login.secret)
         except poplib.error_proto as error:
             if "[IN-USE]" in str(error) or "[SYS/TEMP]" in str(error) or "[LOGIN-DELAY]" in str(error):
                 raise MailboxFailed(f"the server is busy with this mailbox: {_said(error)}") from None
-            raise MailboxRefused(f"the login as {username} was refused: {_said(error)}") from None
+            if token is not None:
+                raise token.refused(_said(error)) from None
+            raise MailboxRefused(f"the login as {login.username} was refused: {_said(error)}") from None
 
     def _unique_ids(self) -> dict[str, int]:
         """Return the number of each mail by its unique id, in the order of the mailbox."""
@@ -119,6 +149,14 @@ class Pop3Reader:
     def _top(self, uid: str, lines: int) -> bytes:
         number = self._numbers.get(uid)
         return b"\r\n".join(self._client.top(number, lines)[1]) + b"\r\n" if number is not None else b""
+
+
+def _challenge(line: bytes) -> bytes:
+    """Return the octets of a challenge, b"" where it is none."""
+    try:
+        return b64decode(line[1:].strip(), validate=True)
+    except ValueError:
+        return b""
 
 
 def _said(error: Exception) -> str:

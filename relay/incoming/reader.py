@@ -4,7 +4,7 @@ Nothing is marked as read. A position is text that only its reader understands: 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 # What one look takes at most; the rest comes with the next one. The header of a mail is cut off behind so much.
@@ -21,7 +21,7 @@ class MailboxFailed(Exception):
 
 
 class MailboxRefused(MailboxFailed):
-    """The login was refused, or there is no password: asking again helps nothing until somebody does something."""
+    """The login was refused, or there is no secret: asking again helps nothing until somebody does something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,15 @@ class MailboxState:
     state: str
     checked: str | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """As whom a mailbox is opened, with a password or (`is_token`) with an access token of OAuth."""
+
+    username: str
+    secret: str = field(repr=False)
+    is_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)

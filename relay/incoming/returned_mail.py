@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relay import log
@@ -59,7 +60,7 @@ class _Watched:
 
 def _wanted(directory: Directory) -> dict[str, Mailbox]:
     """Return the mailboxes to watch, by their owners."""
-    return {mailbox.ref.owner: mailbox for mailbox in watched_mailboxes(directory)}
+    return {mailbox.owner: mailbox for mailbox in watched_mailboxes(directory)}
 
 
 class ReturnedMail:
@@ -164,7 +165,8 @@ class ReturnedMail:
         secret = await self._secrets.secret(mailbox.ref)
         position = await self._queue.position(mailbox.identity)
         try:
-            async with self._opened().open(mailbox, secret) as opened:
+            renew = partial(self._secrets.renewed, mailbox.ref)
+            async with self._opened().open(mailbox, secret, renew) as opened:
                 bounces, after = await opened.run(lambda reader: _look(reader, position))
         except MailboxRefused:
             watched.refused = secret.version if secret else ""
@@ -212,7 +214,7 @@ class ReturnedMail:
 
     def _succeeded(self, watched: _Watched) -> None:
         if watched.reason:
-            log.changed(what="mailbox", owner=watched.mailbox.ref.owner, state="is read again")
+            log.changed(what="mailbox", owner=watched.mailbox.owner, state="is read again")
         watched.checked, watched.reason, watched.failures = datetime.now(UTC), "", 0
 
 

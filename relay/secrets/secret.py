@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from relay.directory.model import Auth, Directory, Kind, Profile, Server
-from relay.directory.tables import OAuthClient
+from relay.directory.model import Auth, Directory, Profile, Server
+from relay.directory.rules.servers import token_mailbox_faults
+from relay.directory.tables import Incoming, OAuthClient
 from relay.mail.address import AddressError, domain_key
 from relay.secrets.oauth.identity_provider import scope_for
 
@@ -150,15 +151,14 @@ def token_ref(server: Server, owner: Server | Profile) -> SecretRef | None:
         f"{_binding(owner, server)} {_provider(server.oauth)}",
         owner.password_from,
         owner.password,
-        TokenRef(server.name, username, _client(server, server.oauth), client_bound_to(server)),
+        TokenRef(server.name, username, _client(server, server.oauth, owner.incoming), client_bound_to(server)),
     )
 
 
-def _client(server: Server, client: OAuthClient) -> OAuthClient:
-    """Return a server's client with the scope that its kind needs."""
-    if server.kind is Kind.SMTP:
-        return client
-    scope = scope_for(server.kind, client)
+def _client(server: Server, client: OAuthClient, incoming: Incoming | None) -> OAuthClient:
+    """Return a server's client with the scope that its kind needs, and a mailbox that is read by the same token."""
+    protocol = incoming.protocol if incoming is not None and incoming.auth == "oauth2" else ""
+    scope = scope_for(server.kind, client, protocol)
     return client if scope == client.scope else replace(client, scope=scope)
 
 
@@ -202,11 +202,24 @@ def incoming_owner(entry: Server | Profile) -> str:
 
 
 def incoming_ref(entry: Server | Profile) -> SecretRef | None:
-    """Return where the password of its mailbox is; None where it has no mailbox."""
+    """Return where the password of its mailbox is; None where it has no mailbox, or one that takes a token."""
     incoming = entry.incoming
-    if incoming is None:
+    if incoming is None or incoming.auth == "oauth2":
         return None
     return SecretRef(incoming_owner(entry), _host_key(incoming.host), incoming.password_from, incoming.password)
+
+
+def mailbox_ref(entry: Server | Profile, server: Server | None) -> SecretRef | None:
+    """Return where the secret is with which its mailbox is read: a password, or the token with which it sends.
+
+    `server` is where it logs in to send. None where it has no mailbox, or none that may have the token.
+    """
+    incoming = entry.incoming
+    if incoming is None or incoming.auth != "oauth2":
+        return incoming_ref(entry)
+    if server is None or next(token_mailbox_faults(server, entry, incoming), None) is not None:
+        return None
+    return token_ref(server, entry)
 
 
 def mailbox_bindings(directory: Directory, owners: Iterable[str]) -> dict[str, str]:

@@ -42,22 +42,35 @@ class ExchangeStopped(Exception):
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MOST_WORDS = 300
+# What is said after a refusal that explains itself.
+XOAUTH2_END = b""
+OAUTHBEARER_END = b"\x01"
+
+
+def xoauth2_message(username: str, token: str) -> bytes:
+    """Return what XOAUTH2 says, in any protocol. Raises ExchangeStopped for what cannot be told so."""
+    _check(username, token)
+    return f"user={username}\x01auth=Bearer {token}\x01\x01".encode()
+
+
+def oauthbearer_message(username: str, token: str) -> bytes:
+    """Return what OAUTHBEARER says, in any protocol. Raises ExchangeStopped for what cannot be told so."""
+    _check(username, token)
+    # RFC 5801 section 4: in the name "," and "=" are written out.
+    name = username.replace("=", "=3D").replace(",", "=2C")
+    return f"n,a={name},\x01auth=Bearer {token}\x01\x01".encode()
 
 
 def xoauth2(username: str, token: str) -> Exchange:
     """Say the name and the token at once. Raises ExchangeStopped for those that cannot be told so."""
-    _check(username, token)
-    yield b"AUTH XOAUTH2 " + b64encode(f"user={username}\x01auth=Bearer {token}\x01\x01".encode())
-    yield b""
+    yield b"AUTH XOAUTH2 " + b64encode(xoauth2_message(username, token))
+    yield XOAUTH2_END
 
 
 def oauthbearer(username: str, token: str) -> Exchange:
     """Say the name and the token at once. Raises ExchangeStopped for those that cannot be told so."""
-    _check(username, token)
-    # RFC 5801 section 4: in the name "," and "=" are written out.
-    name = username.replace("=", "=3D").replace(",", "=2C")
-    yield b"AUTH OAUTHBEARER " + b64encode(f"n,a={name},\x01auth=Bearer {token}\x01\x01".encode())
-    yield b64encode(b"\x01")
+    yield b"AUTH OAUTHBEARER " + b64encode(oauthbearer_message(username, token))
+    yield b64encode(OAUTHBEARER_END)
 
 
 def refusal_words(challenge: str) -> str:

@@ -1,20 +1,16 @@
 """Dovecot's submission service: an upstream with real SASL, STARTTLS and implicit TLS, that relays to a sink."""
 
 import grp
-import hmac
-import json
 import os
 import pwd
 import re
-import secrets
-import time
-from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from tests.peers.access_tokens import access_token, write_passdb
 from tests.peers.canaries import leaks_in
 from tests.peers.clients import Access
 from tests.peers.packages import program
@@ -52,11 +48,7 @@ passdb {
   mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256
   args = $users/%u
 }
-passdb {
-  driver = oauth2
-  mechanisms = xoauth2 oauthbearer
-  args = $tokens
-}
+$token_passdb
 userdb {
   driver = static
   args = uid=$user gid=$group home=$folder/lib
@@ -86,17 +78,6 @@ service submission-login {
   }
 }
 """)
-# Access tokens are JSON Web Tokens, and the key that signs them is known here.
-_TOKENS = Template("""\
-introspection_mode = local
-local_validation_key_dict = fs:posix:prefix=$keys/
-username_attribute = sub
-active_attribute = active
-active_value = true
-issuers = $issuer
-""")
-_ISSUER = "identity.test"
-_HEADER = {"alg": "HS256", "typ": "JWT"}
 # As a normal user Dovecot runs everything as that user and locks nothing into a chroot.
 _ROOTLESS = Template("""\
 default_internal_user = $user
@@ -146,8 +127,6 @@ class Dovecot:
         self.log = folder / "log"
         self.users_folder = folder / "users"
         self.users_folder.mkdir()
-        self._token_key = secrets.token_bytes(32)
-        _write_tokens(folder, self._token_key)
 
     def add_users(self, passwords: Mapping[str, str]) -> None:
         """Add users with their passwords, from `tests.peers.canaries`; a user keeps the first one.
@@ -163,11 +142,7 @@ class Dovecot:
 
         `jti` is its own name (RFC 7519 section 4.1.7), where it is to have one.
         """
-        now = int(time.time())
-        claims = {"sub": user, "iss": _ISSUER, "active": "true", "iat": now - 60, "nbf": now - 60, "exp": now + seconds}
-        claims |= {"jti": jti} if jti else {}
-        signed = ".".join(_without_padding(json.dumps(part).encode()) for part in (_HEADER, claims))
-        return f"{signed}.{_without_padding(hmac.digest(key or self._token_key, signed.encode(), 'sha256'))}"
+        return access_token(user, seconds=seconds, key=key, jti=jti)
 
     def logins(self, user: str) -> list[Login]:
         """The logins of one user up to now."""
@@ -218,19 +193,6 @@ def dovecot_server(
             yield server
 
 
-def _without_padding(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _write_tokens(folder: Path, key: bytes) -> None:
-    """Write what says whether a token is good. Dovecot looks for the key of token, algorithm and key name "default"."""
-    keys = folder / "keys"
-    place = keys / "default" / "HS256"
-    place.mkdir(parents=True)
-    (place / "default").write_bytes(b64encode(key))
-    (folder / "tokens.conf").write_text(_TOKENS.substitute(keys=keys, issuer=_ISSUER))
-
-
 def _next_server(access: Access) -> str:
     ssl = {"none": "no", "starttls": "starttls", "tls": "smtps"}[access.security]
     quoted = access.password.replace("\\", "\\\\").replace('"', '\\"')
@@ -246,7 +208,7 @@ def _config(server: Dovecot, folder: Path, sink_port: int, mechanisms: Sequence[
         log=server.log,
         certificate=folder / "certificate.pem",
         users=server.users_folder,
-        tokens=folder / "tokens.conf",
+        token_passdb=write_passdb(folder),
         mechanisms=" ".join(mechanisms),
         host=server.host,
         starttls_port=server.starttls_port,

@@ -1,4 +1,7 @@
-"""Dovecot as the place where mail arrives: mailboxes that are filled by LMTP and read by IMAP and POP3."""
+"""Dovecot as the place where mail arrives: mailboxes that are filled by LMTP and read by IMAP and POP3.
+
+They are opened by a password, or by an access token of `tests.peers.access_tokens`.
+"""
 
 import grp
 import os
@@ -10,6 +13,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from string import Template
 
+from tests.peers.access_tokens import write_passdb
 from tests.peers.canaries import leaks_in
 from tests.peers.packages import program
 from tests.peers.system import LOOPBACK, free_port, private_folder, running, wait_for_port
@@ -24,6 +28,7 @@ ssl = yes
 ssl_cert = <$certificate
 ssl_key = <$certificate
 disable_plaintext_auth = no
+auth_mechanisms = plain login xoauth2 oauthbearer
 auth_verbose = yes
 auth_failure_delay = 0
 auth_username_chars =
@@ -42,11 +47,14 @@ namespace inbox {
 }
 passdb {
   driver = passwd-file
+  mechanisms = plain login
   args = $users/%u
 }
+$token_passdb
 userdb {
-  driver = static
-  args = uid=$user gid=$group home=$folder/lib
+  driver = passwd-file
+  args = $users/%u
+  override_fields = uid=$user gid=$group home=$folder/lib
 }
 service anvil {
   unix_listener anvil-auth-penalty {
@@ -179,6 +187,7 @@ def _config(server: MailboxServer, folder: Path) -> str:
         log=server.log,
         certificate=folder / "certificate.pem",
         users=server.users_folder,
+        token_passdb=write_passdb(folder),
         host=server.host,
         user=user,
         group=group,

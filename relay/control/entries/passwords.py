@@ -139,6 +139,8 @@ async def forget_password(parts: ControlContext, entry: Server | Profile) -> Non
 async def set_incoming_password(parts: ControlContext, entry: Server | Profile, password: str) -> None:
     """Set the password of an entry's mailbox. Raises Refused where it would not count."""
     ref = incoming_ref(entry)
+    if ref is None and entry.incoming is not None:
+        raise Refused(f"the mailbox of '{entry.name}' is read by OAuth, without a password of its own")
     if ref is None:
         raise Refused(no_mailbox(entry))
     if ref.source or ref.inline:

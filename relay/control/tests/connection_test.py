@@ -156,7 +156,7 @@ def _is_failed_login(step: Step) -> bool:
 
 def _mailbox(profile: Profile, route: Route) -> tuple[Mailbox | None, Address]:
     """Return where a profile's mail comes back, and by which address: its own, or the server's that it leaves with."""
-    own, servers = mailbox_of(profile), mailbox_of(route.server)
+    own, servers = mailbox_of(profile, route.server), mailbox_of(route.server, route.server)
     if own is None and servers is not None and not route.override:
         return servers, route.identity
     return own, Address.parse(profile.address)

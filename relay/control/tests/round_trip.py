@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from relay.control.context import ControlContext
 from relay.control.tests.last_tests import Steps
@@ -25,6 +26,7 @@ from relay.mail.header import Field, Header
 from relay.mail.mailbox import MailboxFault, parse_from
 from relay.mail.mime import Fields, MimePart, value_of
 from relay.mail.trace import format_date, message_id, new_id
+from relay.secrets.sources import SecretUnavailable
 
 TOKEN_FIELD = "X-Relay-Test"  # noqa: S105 - a name
 _PATIENCE_SECONDS = 120.0
@@ -71,7 +73,7 @@ class RoundTrip:
         try:
             async for step in self._steps(send):
                 yield step
-        except MailboxFailed as error:
+        except (MailboxFailed, SecretUnavailable) as error:
             yield StepRecord("mailbox", False, str(error))
         finally:
             await self._mailboxes.aclose()
@@ -146,9 +148,9 @@ class RoundTrip:
         return f"it is not in {where} after {self._patience:g} seconds{unseen}; it may still come"
 
     async def _open(self) -> AbstractAsyncContextManager[OpenMailbox]:
-        ref = self._mailbox.ref
-        self._parts.secrets.forget(ref)  # a test asks the password's source anew
-        return self._mailboxes.open(self._mailbox, await self._parts.secrets.secret(ref))
+        ref, secrets = self._mailbox.ref, self._parts.secrets
+        secrets.forget(ref)  # a test asks the password's source anew
+        return self._mailboxes.open(self._mailbox, await secrets.secret(ref), partial(secrets.renewed, ref))
 
 
 def _positions(reader: Reader) -> dict[Folder, str]:

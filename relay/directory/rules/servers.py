@@ -23,6 +23,14 @@ _PLAINTEXT = frozenset({Auth.PLAIN, Auth.LOGIN, Auth.AUTO})
 _SOURCES = ("file:", "env:", "credential:", "command:")
 # Whose tokens an API takes; the endpoints of a national cloud are "custom" ones.
 _PROVIDERS: Mapping[Kind, str] = MappingProxyType({Kind.MSGRAPH: "microsoft", Kind.GMAIL: "google"})
+# Where mailboxes are that take the tokens of a provider: developers.google.com/gmail/imap/imap-smtp, and for Microsoft
+# support.microsoft.com "POP, IMAP, and SMTP settings for Outlook.com" with the page of learn.microsoft.com on OAuth.
+_TOKEN_HOSTS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "google": frozenset({"imap.gmail.com", "pop.gmail.com"}),
+        "microsoft": frozenset({"outlook.office365.com", "outlook.office.com"}),
+    }
+)
 _SERVER_DEFAULTS: Mapping[str, Any] = MappingProxyType({field.name: field.default for field in fields(Server)})
 _URLS = ("authorize_url", "token_url", "device_url")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
@@ -171,16 +179,44 @@ def incoming_faults(reading: Reading) -> Findings:
         if server.incoming is not None:
             yield from _faults(f"servers.{server.name}.incoming", server.incoming)
             yield from _username(f"servers.{server.name}.incoming", server, server.incoming)
+            for key, message in token_mailbox_faults(server, server, server.incoming):
+                yield f"servers.{server.name}.incoming.{key}", message
     for profile in directory.profiles():
         if profile.incoming is not None:
-            yield from _faults(f"{profile.kind}s.{profile.name}.incoming", profile.incoming)
+            place = f"{profile.kind}s.{profile.name}.incoming"
+            yield from _faults(place, profile.incoming)
+            at = directory.server_of(profile)
+            for key, message in token_mailbox_faults(at, profile, profile.incoming) if at is not None else ():
+                yield f"{place}.{key}", message
+
+
+def token_mailbox_faults(server: Server, entry: Server | Profile, incoming: Incoming) -> Findings:
+    """Yield (key, sentence) for a mailbox that cannot be read with the token of the account that sends.
+
+    SECURITY: a token goes to no host but those of the provider that gave it, or the server's own.
+    """
+    if incoming.auth != "oauth2":
+        return
+    if server.auth is not Auth.OAUTH2 or server.oauth is None:
+        yield "auth", f"server '{server.name}' logs in without OAuth, so there is no token; set a password instead"
+    elif isinstance(entry, Profile) and not entry.override:
+        yield "auth", f"its mail leaves with the account of server '{server.name}'; give that one the mailbox instead"
+    elif server.kind is Kind.MSGRAPH:
+        yield "auth", "tokens for Microsoft Graph are not taken by IMAP and POP3"
+    else:
+        hosts = _TOKEN_HOSTS.get(server.oauth.provider) or {server.effective_host}
+        if incoming.host.lower().rstrip(".") not in hosts:
+            yield "host", f"a token of server '{server.name}' goes nowhere but to {' or '.join(sorted(hosts))}"
+    for key in ("password", "password_from"):
+        if getattr(incoming, key):
+            yield key, 'auth = "oauth2" logs in without a password; remove it'
 
 
 def _faults(place: str, incoming: Incoming) -> Findings:
     for key, message in host_faults(incoming.host):
         yield f"{place}.{key}", message
     if incoming.security == "none" and not is_loopback(incoming.host):
-        danger = "the password would go unprotected over the network"
+        danger = "the secret would go unprotected over the network"
         yield f"{place}.security", f'{danger}; set security = "tls" or "starttls"'
     yield from password_faults(place, incoming)
     if CONTROL.search(incoming.username):

@@ -5,7 +5,8 @@ The endpoints are data, each row with its source.
 Microsoft: learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow, v2-oauth2-device-code and
 v2-oauth2-client-creds-grant-flow for the endpoints;
 learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth
-for the scopes of SMTP. Only offline_access gives a refresh token; openid and profile tell whose login it was.
+for the scopes of SMTP, IMAP and POP3. Only offline_access gives a refresh token; openid and profile tell whose login it
+was.
 
 Google: developers.google.com/identity/protocols/oauth2/native-app for the endpoints and access_type,
 developers.google.com/gmail/imap/xoauth2-protocol for the scope. prompt=consent gives a refresh token each time,
@@ -114,6 +115,13 @@ class Endpoints:
 
 _MICROSOFT = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0"
 _MICROSOFT_SCOPE = "https://outlook.office.com/SMTP.Send offline_access openid profile"
+# Of a mailbox, on the same page; an app that logs in as itself has IMAP.AccessAsApp and POP.AccessAsApp in its own.
+_MICROSOFT_MAILBOX: Mapping[str, str] = MappingProxyType(
+    {
+        "imap": "https://outlook.office.com/IMAP.AccessAsUser.All",
+        "pop3": "https://outlook.office.com/POP.AccessAsUser.All",
+    }
+)
 _MICROSOFT_APP_SCOPE = "https://outlook.office365.com/.default"
 # learn.microsoft.com/graph/permissions-reference: Mail.Send sends; Mail.ReadWrite looks into Sent Items after a lost
 # answer, and writes the drafts of large messages. Offline_access and the others as for SMTP.
@@ -139,11 +147,17 @@ def endpoints_of(client: OAuthClient) -> Endpoints:
     return replace(endpoints, scope=client.scope) if client.scope else endpoints
 
 
-def scope_for(kind: Kind, client: OAuthClient) -> str:
-    """Return what to ask for on behalf of a server that is reached by an API; "" where the provider's scope holds."""
-    if client.scope or kind is not Kind.MSGRAPH:
+def scope_for(kind: Kind, client: OAuthClient, protocol: str = "") -> str:
+    """Return what to ask for on behalf of a server of this kind; "" where the provider's scope holds.
+
+    `protocol` is how a mailbox is read with the same token, "" where none is.
+    """
+    if client.scope or client.provider != "microsoft":
         return client.scope
-    return _GRAPH_APP_SCOPE if client.flow == "client_credentials" else _GRAPH_SCOPE
+    if kind is Kind.MSGRAPH:
+        return _GRAPH_APP_SCOPE if client.flow == "client_credentials" else _GRAPH_SCOPE
+    asked = _MICROSOFT_MAILBOX.get(protocol)
+    return f"{asked} {_MICROSOFT_SCOPE}" if asked and client.flow != "client_credentials" else ""
 
 
 def may_spend_refresh_tokens(client: OAuthClient) -> bool:

@@ -63,6 +63,7 @@ _INCOMING = {
     "protocol": "imap",
     "security": "tls",
     "port": 993,
+    "auth": "password",
     "username": "support@acmejets.example",
     "watch_bounces": True,
 }

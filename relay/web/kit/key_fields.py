@@ -77,6 +77,10 @@ _CHOICES: Mapping[Any, Sequence[Choice]] = MappingProxyType(
             Choice("imap", "IMAP"),
             Choice("pop3", "POP3", "Sees the inbox alone, not the junk folder."),
         ),
+        "incoming.auth": (
+            Choice("password", "Password"),
+            Choice("oauth2", "OAuth 2", "By the token of the account that sends."),
+        ),
         "incoming.security": (Choice("tls", "TLS"), Choice("starttls", "STARTTLS"), Choice("none", "None")),
     }
 )

@@ -21,6 +21,10 @@ from tests.unit.directory.directory_kit import HOUSE
 
 SAMPLE = Path(__file__).parents[3] / "etc/directory.toml"
 
+OAUTH_SERVER = (
+    "[servers.o]\nhost = 'smtp.gmail.com'\nusername = 'u@a.example'\nauth = 'oauth2'\n"
+    "oauth = { provider = 'google', client_id = 'c' }\n"
+)
 # Two good servers before each of the bad texts below.
 BASE = """
 default_server = "gmail"
@@ -116,7 +120,7 @@ BAD_FILES = [
     (
         "[channels.c]\naddress = 'c@a.example'\n[channels.c.incoming]\nhost = 'i'\nsecurity = 'none'",
         (
-            "channels.c.incoming.security: the password would go unprotected over the network; "
+            "channels.c.incoming.security: the secret would go unprotected over the network; "
             'set security = "tls" or "starttls"'
         ),
     ),
@@ -131,6 +135,34 @@ BAD_FILES = [
     (
         "[agents.c]\naddress = 'c@a.example'\n[agents.c.incoming]\nhost = 'i'\npassword_from = 'env:X'\npassword = 'p'",
         "agents.c.incoming.password: password_from gives the password already; keep one of the two",
+    ),
+    (
+        f"{OAUTH_SERVER}incoming = {{ host = 'imap.elsewhere.example', auth = 'oauth2' }}",
+        "servers.o.incoming.host: a token of server 'o' goes nowhere but to imap.gmail.com or pop.gmail.com",
+    ),
+    (
+        f"{OAUTH_SERVER}incoming = {{ host = 'imap.gmail.com', auth = 'oauth2', password_from = 'env:X' }}",
+        'servers.o.incoming.password_from: auth = "oauth2" logs in without a password; remove it',
+    ),
+    (
+        f"""{OAUTH_SERVER}[channels.c]
+        address = 'c@a.example'
+        server = 'o'
+        incoming = {{ host = 'imap.gmail.com', auth = 'oauth2' }}""",
+        ("channels.c.incoming.auth: its mail leaves with the account of server 'o'; give that one the mailbox instead"),
+    ),
+    (
+        "[servers.x]\nhost = 'h'\nusername = 'u'\nincoming = { host = 'imap.gmail.com', auth = 'oauth2' }",
+        "servers.x.incoming.auth: server 'x' logs in without OAuth, so there is no token; set a password instead",
+    ),
+    (
+        """[servers.x]
+        kind = 'msgraph'
+        auth = 'oauth2'
+        username = 'u'
+        oauth = { provider = 'microsoft', client_id = 'c' }
+        incoming = { host = 'outlook.office365.com', auth = 'oauth2' }""",
+        "servers.x.incoming.auth: tokens for Microsoft Graph are not taken by IMAP and POP3",
     ),
     (
         "[servers.x]\nhost = 'h'\n[[servers.x.answers]]\nmatch = 'a'\nmeans = 'throtle'",

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from relay.directory.tables import Incoming
+from relay.directory.tables import Incoming, OAuthClient
+from relay.incoming import token_login
 from relay.incoming.mailbox import Mailbox
 from relay.incoming.open_mailbox import Mailboxes
 from relay.incoming.reader import INBOX, Folder, MailboxFailed, MailboxRefused, Reader
-from relay.secrets.secret import Secret, SecretRef
-from tests.peers.canaries import RIGHT, WRONG, leaks_in
+from relay.secrets.secret import Secret, SecretRef, TokenRef
+from tests.peers.access_tokens import access_token
+from tests.peers.canaries import RIGHT, WRONG, leaks_in, plain_canary
 from tests.peers.fixtures import Certificates
 from tests.peers.mailboxes import JUNK, NEEDS, MailboxServer
 from tests.peers.system import free_port
@@ -36,6 +38,7 @@ def mailbox_at(
 ) -> Mailbox:
     """A mailbox of a user of its own."""
     user = f"reader{next(_numbers)}@acmejets.example"
+    token = TokenRef("acmejets", user, OAuthClient(provider="custom")) if keys.pop("auth", "") == "oauth2" else None
     mailbox_host.add_users({user: RIGHT})
     incoming = Incoming(
         host="localhost",
@@ -50,7 +53,7 @@ def mailbox_at(
         incoming=incoming,
         account=user,
         username=user,
-        ref=SecretRef("incoming/support", ""),
+        ref=SecretRef("incoming/support", "", token=token),
     )
 
 
@@ -181,6 +184,63 @@ async def test_a_certificate_of_nobody_we_know_ends_before_the_password(
             async with mailboxes.open(mailbox, GOOD):
                 pass
         assert f"user=<{mailbox.username}>" not in mailbox_host.log.read_text()
+
+
+@pytest.mark.parametrize(("protocol", "security"), WAYS)
+async def test_a_token_opens_a_mailbox_and_one_that_ended_is_renewed_once(
+    protocol: str, security: str, mailbox_host: MailboxServer, certificates: Certificates, mailboxes: Mailboxes
+) -> None:
+    mailbox = mailbox_at(mailbox_host, certificates, protocol, security, auth="oauth2")
+    good, ended = Secret(access_token(mailbox.username), "1"), Secret(access_token(mailbox.username, seconds=-30), "1")
+    renewed: list[Secret] = []
+
+    async def renew(refused: Secret) -> Secret | None:
+        renewed.append(refused)
+        return good
+
+    async with mailboxes.open(mailbox, good, renew) as opened:
+        before = await opened.run(lambda reader: reader.position(INBOX))
+    mailbox_host.deliver(mailbox.username, message("first"))
+    async with mailboxes.open(mailbox, ended, renew) as opened:
+        assert await opened.run(lambda reader: subjects(reader, INBOX, before)) == ["first"]
+    assert renewed == [ended]
+
+
+@pytest.mark.parametrize("protocol", ["imap", "pop3"])
+@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+async def test_a_refused_token_is_told_in_the_servers_words_and_not_shown(
+    protocol: str,
+    mechanism: str,
+    mailbox_host: MailboxServer,
+    certificates: Certificates,
+    mailboxes: Mailboxes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(token_login, "_MECHANISMS", [one for one in token_login._MECHANISMS if one[0] == mechanism])
+    mailbox = mailbox_at(mailbox_host, certificates, protocol, auth="oauth2")
+    async with mailboxes.open(mailbox, Secret(access_token(mailbox.username), "1")):
+        pass
+    forged = access_token(mailbox.username, key=b"another key of thirty-two octets", jti=plain_canary("mailbox"))
+    with pytest.raises(MailboxRefused, match=r"by OAuth was refused: .*status (?:401|invalid_token)") as caught:
+        async with mailboxes.open(mailbox, Secret(forged, "1")):
+            pass
+    assert str(caught.value).endswith("; authorize it with: relay channel authorize support")
+    assert forged not in str(caught.value)
+    assert not leaks_in(repr(caught.value).encode())
+    with pytest.raises(MailboxRefused, match="has no authorization; authorize it with: relay channel authorize"):
+        async with mailboxes.open(mailbox, None):
+            pass
+
+
+async def test_a_server_without_oauth_is_told_no_token(
+    mailbox_host: MailboxServer, certificates: Certificates, mailboxes: Mailboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_login, "_MECHANISMS", [("XOTHER", *token_login._MECHANISMS[0][1:])])
+    for protocol in ("imap", "pop3"):
+        mailbox = mailbox_at(mailbox_host, certificates, protocol, auth="oauth2")
+        with pytest.raises(MailboxRefused, match="the server offers no login by OAuth that we know"):
+            async with mailboxes.open(mailbox, Secret(access_token(mailbox.username), "1")):
+                pass
 
 
 async def test_a_server_that_is_not_there_is_one_sentence(
