@@ -12,7 +12,7 @@ MICROSOFT = "outlook.office365.com"
 
 
 def server_of(provider: Any, flow: Any, kind: Kind) -> Server:
-    client = OAuthClient(provider=provider, client_id="app", flow=flow, token_url="https://id.example/t")  # noqa: S106
+    client = OAuthClient(provider=provider, client_id="app", flow=flow, token_url="https://id.example/t")
     host = "smtp.acme.example" if kind is Kind.SMTP else ""
     return Server(name="s", kind=kind, host=host, auth=Auth.OAUTH2, username="u", oauth=client)
 
@@ -46,7 +46,7 @@ def test_the_token_of_the_account_that_sends_is_asked_for_the_mailbox_too(
     if ref is not None:
         assert ref == token_ref(server, channel)
         assert ref.token is not None
-        assert expected in {endpoints_of(ref.token.client).scope, endpoints_of(ref.token.client).scope.split()[0]}
+        assert (endpoints_of(ref.token.client).scope.split() or [""])[0] == expected
 
 
 def test_a_mailbox_with_a_password_asks_for_no_more_and_a_foreign_account_has_no_token() -> None:
