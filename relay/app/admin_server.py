@@ -5,12 +5,16 @@ Mail waits for neither, and most of the time nobody asks: each takes a part of a
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from relay import log
 from relay.config.endpoint import TcpAddress, parse_endpoint
 from relay.config.settings import Settings
 from relay.control.context import ControlContext
+from relay.control.people.invitations import first_link
 from relay.control.transport.socket import ControlSocket
+from relay.store.db.errors import StoreError
+from relay.system.clock import utc_now
 from relay.system.event_loop import TaskExitStack
 
 if TYPE_CHECKING:
@@ -40,6 +44,20 @@ class AdminServer:
     def adopt(self, settings: Settings) -> None:
         """Let operations and pages work by these settings from now on."""
         self._parts.settings = settings
+
+    async def greet(self, terminal: TextIO) -> None:
+        """Show a link for the first administrator, new at every start.
+
+        It lets anybody in who reads it, and so is in no log: without a terminal `relay admin link` gives one.
+        """
+        try:
+            link = await first_link(self._parts, utc_now())
+        except StoreError as error:
+            log.broken(f"there is no link for the first administrator: {error}")
+            return
+        if link is not None:
+            sentence = "there is no administrator yet; this link, good once and for 24 hours, makes one"
+            print(f"{sentence}: {link}", file=terminal)
 
     async def open_pages(self, logins: "Logins", failures: "LoginFailures") -> "WebServer":
         """Open the pages at the address of the settings, or say why not and go on trying."""

@@ -12,18 +12,18 @@ import socket
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relay import log
-from relay.app.clustered import Clustered
 from relay.app.service import START_ERRORS, Service
-from relay.cluster.bootstrap import Bootstrap
-from relay.cluster.ipc import IpcConnection
-from relay.cluster.peers import Peers
 from relay.config.settings import Settings
 from relay.directory.reader_process import ReaderProcess
 from relay.system.process import fill_standard_streams, loading, make_uninheritable, raise_descriptor_limit
 from relay.system.systemd import Systemd, from_environment
 from relay.system.terminal import is_terminal
+
+if TYPE_CHECKING:
+    from relay.cluster.bootstrap import Bootstrap
 
 # More objects than before: the youngest, and looks of the younger generations. A message leaves next to no cycles
 # behind, so that most looks find nothing.
@@ -83,13 +83,18 @@ async def serve(service: Service, stop: asyncio.Event, *, minds_interrupt: bool 
     await service.stop()
 
 
-def work(bootstrap: Bootstrap, apart: ReaderProcess) -> int:
+def work(bootstrap: "Bootstrap", apart: ReaderProcess) -> int:
     """Run one worker of a relay until SIGTERM, or until the supervisor is gone; return the exit status."""
     prepare(bootstrap.settings)
     return run_to_end(_work(bootstrap, apart))
 
 
-async def _work(bootstrap: Bootstrap, apart: ReaderProcess) -> None:
+async def _work(bootstrap: "Bootstrap", apart: ReaderProcess) -> None:
+    # Most relays have one process, which needs nothing of these.
+    from relay.app.clustered import Clustered  # noqa: PLC0415
+    from relay.cluster.ipc import IpcConnection  # noqa: PLC0415
+    from relay.cluster.peers import Peers  # noqa: PLC0415
+
     line = await IpcConnection.over(socket.socket(fileno=bootstrap.line))
     peers = Peers(line, bootstrap.place, bootstrap.store)
     # The supervisor is told what a service tells systemd.

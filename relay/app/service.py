@@ -9,16 +9,14 @@ import os
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from relay import __version__, log
 from relay.app.admin_server import AdminServer
-from relay.app.alone import Alone
 from relay.app.changes import Changes, begin_counters, tell_directory, warn_of_directory
 from relay.app.notifications import Alerting, Telling
-from relay.app.open_store import OpenStore, open_limiter
+from relay.app.open_store import OpenStore, cluster_of, open_limiter
 from relay.app.reload import LiveSettings
 from relay.app.status import RelayStatus
 from relay.config.faults import Faults
@@ -26,7 +24,6 @@ from relay.config.settings import Listener, Settings, check_modes, left_out, loa
 from relay.control.audit_log import AuditLog
 from relay.control.context import ControlContext, People
 from relay.control.messages.queue_actions import StoreQueueActions
-from relay.control.people.invitations import first_link
 from relay.control.transport.socket import ControlSocketError
 from relay.delivery import replies
 from relay.delivery.acceptance import Acceptance
@@ -61,7 +58,6 @@ from relay.store.db.errors import StoreError
 from relay.store.people.access import forget_outdated
 from relay.store.people.audit import AuditTable
 from relay.store.people.directory import DirectoryTable, storage_of
-from relay.store.queue.spool import Spool, SpooledGathering
 from relay.system.event_loop import TaskExitStack
 from relay.system.systemd import Systemd
 from relay.upstream.connections import unshared
@@ -102,7 +98,7 @@ class Service:
         read_directory: ReadFile = DirectoryFile.read,
         cluster: "Clustered | None" = None,
     ) -> None:
-        self._cluster = cluster or _alone_or_node(settings)
+        self._cluster = cluster or cluster_of(settings)
         self._place = self._cluster.place
         self._reloading = LiveSettings(settings, settings_file, read_settings, is_telling=self._place.is_first)
         self._watch = watch
@@ -125,12 +121,11 @@ class Service:
         self._store: OpenStore
         self._maintenance: Maintenance
         self._parts: ControlContext
+        self._admin_server: AdminServer
         self.queue_runner: QueueRunner
         self.returned_mail: ReturnedMail
         self.tokens: Tokens
         self._node: OwnNode
-        self._spool_in: Spool
-        self._spool_out: Spool
 
     @property
     def settings(self) -> Settings:
@@ -170,20 +165,9 @@ class Service:
         log.stopped()
 
     async def greet_administrator(self, terminal: TextIO) -> None:
-        """Show whoever started us at a terminal a link for the first administrator, new at every start.
-
-        It lets anybody in who reads it, and so is in no log: without a terminal `relay admin link` gives one.
-        """
-        if not (self.settings.web.address and self._place.is_first):
-            return
-        try:
-            link = await first_link(self._parts, datetime.now(UTC))
-        except StoreError as error:
-            log.broken(f"there is no link for the first administrator: {error}")
-            return
-        if link is not None:
-            sentence = "there is no administrator yet; this link, good once and for 24 hours, makes one"
-            print(f"{sentence}: {link}", file=terminal)
+        """Show whoever started us at a terminal a link for the first administrator."""
+        if self.settings.web.address and self._place.is_first:
+            await self._admin_server.greet(terminal)
 
     def reload(self) -> None:
         """Read settings and directory now (SIGHUP), or as soon as we serve; who ends has no need of it."""
@@ -257,19 +241,10 @@ class Service:
                 await self.queue_runner.stop()
                 await attempts.stop()
 
-    def _adopt_spools(self, settings: Settings) -> None:
-        """Keep bodies by these settings: of messages that come in, and of those that leave the queue."""
-        folder, in_memory = settings.state_dir, settings.limits.memory_per_message
-        # Only what comes in minds the floor: what waits would otherwise never leave a disk that it has filled.
-        self._spool_in = Spool(folder, in_memory, settings.delivery.free_space)
-        self._spool_out = Spool(folder, in_memory)
-
     async def _start(self) -> None:
         settings, closing = self.settings, self._closing
         if faults := check_modes(settings):
             raise Faults(faults)
-        self._adopt_spools(settings)
-        self._reloading.subscribe(self._adopt_spools)
         certificate = self._reloading.open_certificate()
         closing.run(self._systemd.feed_watchdog(self._trouble))
         passed = PassedSockets(self._systemd.descriptors)
@@ -281,8 +256,8 @@ class Service:
             self._cluster,
             closing,
             lead_changed=self._lead_changed,
-            new_body=lambda: SpooledGathering(self._spool_out),
         )
+        self._reloading.subscribe(store.spools.adopt)
         vault, queue = store.vault, store.queue
         self._webhooks = Telling(queue, self._cluster.lead, self.metrics, self._place)
         closing.push_async_callback(self._webhooks.aclose)
@@ -305,10 +280,10 @@ class Service:
         closing.callback(self._logins.close)
         self.listeners = self._make_listeners(acceptance, self._logins, certificate, passed)
         self._parts = self._make_parts(store, secrets, attempts, upstream)
-        answering = AdminServer(self._parts, closing)
+        self._admin_server = AdminServer(self._parts, closing)
         if is_first:
-            await answering.open_commands()
-        self._reloading.subscribe(answering.adopt)
+            await self._admin_server.open_commands()
+        self._reloading.subscribe(self._admin_server.adopt)
         self._node.doing, self._node.on_change = self._standing.doing, self._rest
         if self._place.is_replacement:
             await self._reloading.reload(self.directory)  # the others may have settings that are newer than ours
@@ -317,7 +292,7 @@ class Service:
         closing.push_async_callback(self._end_sessions)
         if settings.web.address and is_first:
             failures = self._cluster.failures(PAGES, settings.limits.login_failures)
-            self._standing.web = await answering.open_pages(self._logins, failures)
+            self._standing.web = await self._admin_server.open_pages(self._logins, failures)
         closing.run(self._standing.lag.watch())
         accounts, wake = attempts.accounts, self.queue_runner.wake
         await self._cluster.follow(self._parts, accounts, self._changes.follow_secrets, wake)
@@ -429,10 +404,10 @@ class Service:
             self.settings.limits,
             acceptance,
             logins=logins,
-            tolerance=_tolerance(self._place.total),
+            tolerance=_session_limits(self._place.total),
             telling=ListenerEvents(self.metrics),
             certificate=certificate,
-            new_body=lambda: SpooledGathering(self._spool_in),
+            new_body=self._store.spools.new_incoming,
             together=Together(self._cluster.elsewhere, failures),
         )
         self._reloading.subscribe(adopt)
@@ -503,20 +478,11 @@ async def _say_goodbye(upstream: Upstream) -> None:
             await upstream.aclose()
 
 
-def _tolerance(workers: int) -> SessionLimits:
-    """Return what one of so many workers puts up with: what all messages may take of the memory is for all of them."""
+def _session_limits(workers: int) -> SessionLimits:
+    """Return the limits of one of so many workers: what all messages may take of the memory is for all of them."""
     whole = SessionLimits()
     return replace(whole, memory=max(whole.memory // workers, _LEAST_MEMORY))
 
 
 def _timeouts(settings: Settings) -> Timeouts:
     return Timeouts(connect=settings.delivery.connect_timeout, reply=settings.delivery.reply_timeout)
-
-
-def _alone_or_node(settings: Settings) -> "Alone | Clustered":
-    """Return what other processes are to the only one of a relay: nothing at a file, and nodes at a database."""
-    if settings.database_path is not None:
-        return Alone()
-    from relay.app.clustered import Clustered  # noqa: PLC0415  most relays are alone, and need nothing of it
-
-    return Clustered()

@@ -21,7 +21,8 @@ from pathlib import Path
 from sqlalchemy import BigInteger, Connection, insert, select, type_coerce, update
 
 from relay.store.db.database import Database
-from relay.store.db.tables import clock, holds, is_open, is_waiting, messages
+from relay.store.db.queue_tables import holds, is_open, is_waiting, messages
+from relay.store.db.tables import clock
 
 # What a clock is set by to be no jump: it is set a little at a time, and two looks differ by less than this.
 _STEP_SECONDS = 2.0

@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
 )
 
+from relay.store.db import queue_tables  # noqa: F401 - they are made with the others
 from relay.store.db.backend import Backend
 from relay.store.db.errors import StoreCorrupt, StoreNewer
 from relay.store.db.tables import HEAD, metadata, schema_floor

@@ -31,7 +31,8 @@ from sqlalchemy import (
 from relay.store.db.backend import Moment
 from relay.store.db.errors import StoreError
 from relay.store.db.prepared import moment
-from relay.store.db.tables import Time, is_leased, is_waiting, messages, microseconds
+from relay.store.db.queue_tables import is_leased, is_waiting, messages
+from relay.store.db.tables import Time, microseconds
 from relay.store.queue.history import messages_of, open_attempts
 from relay.store.queue.messages import Attempt, StoredMessage
 from relay.store.queue.rows import profile_word

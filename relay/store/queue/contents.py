@@ -18,7 +18,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from relay.mail.content import Content, Gathering, NewBody
 from relay.mail.envelope import Envelope
 from relay.store.db.prepared import Prepared, Row
-from relay.store.db.tables import content as table
+from relay.store.db.queue_tables import content as table
 from relay.store.queue.messages import NoContent
 
 LONGEST_PIECE = 64 * 1024

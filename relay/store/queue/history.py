@@ -21,7 +21,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from relay.store.db.tables import attempts, is_finished, is_held, is_open, messages, recipients
+from relay.store.db.queue_tables import attempts, is_finished, is_held, is_open, messages, recipients
 from relay.store.queue.messages import Attempt, StoredMessage
 from relay.store.queue.rows import attempt_of, message_of, recipient_of
 

@@ -24,7 +24,8 @@ from sqlalchemy import (
     update,
 )
 
-from relay.store.db.tables import Time, holds, is_held, is_waiting, messages, microseconds, recipients
+from relay.store.db.queue_tables import holds, is_held, is_waiting, messages, recipients
+from relay.store.db.tables import Time, microseconds
 from relay.store.queue.messages import HoldRow
 from relay.store.queue.rows import hold_of, hold_values, profile_word
 

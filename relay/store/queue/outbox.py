@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert
 
 from relay.store.db.database import Database
 from relay.store.db.prepared import Prepared, moment
-from relay.store.db.tables import is_kept_back, is_untold, messages, outbox, webhooks
+from relay.store.db.queue_tables import is_kept_back, is_untold, messages, outbox, webhooks
 from relay.store.queue.history import select_messages
 from relay.store.queue.messages import Attempt, NewEvent, ReturnRow, StoredMessage
 

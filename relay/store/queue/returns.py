@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, insert, select, update
 
-from relay.store.db.tables import mailboxes, returns
+from relay.store.db.queue_tables import mailboxes, returns
 from relay.store.queue.history import message as read_message
 from relay.store.queue.messages import ReturnRow
 from relay.store.queue.outbox import Subscribers, insert_events

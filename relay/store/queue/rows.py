@@ -17,7 +17,7 @@ from relay.mail.header import Change, KeptChanges
 from relay.mail.trace import Arrival
 from relay.store.db.prepared import Row as Plain
 from relay.store.db.prepared import moment, words
-from relay.store.db.tables import attempts, messages, recipients
+from relay.store.db.queue_tables import attempts, messages, recipients
 from relay.store.queue.messages import Attempt, HoldRow, StoredMessage, StoredRecipient
 
 Values = dict[str, Any]

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Column, ColumnElement, Connection, Select, Text, false, func, literal, or_, select, tuple_
 
 from relay.mail.address import Address
-from relay.store.db.tables import Time, is_open, messages, recipients
+from relay.store.db.queue_tables import is_open, messages, recipients
+from relay.store.db.tables import Time
 from relay.store.queue.history import select_messages, whose
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.rows import profile_word

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from relay.store.db.prepared import Prepared, Row, moment, words
-from relay.store.db.tables import attempts, messages, recipients
+from relay.store.db.queue_tables import attempts, messages, recipients
 from relay.store.queue.claims import DATABASE_NOW, LASTS, Lease
 from relay.store.queue.contents import delete_content, digest_of, write_contents
 from relay.store.queue.history import MOST_IDS

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from relay.mail.address import Address
 from relay.mail.content import Content, InMemory
 from relay.store.db.errors import StoreError
-from relay.store.db.tables import content, messages, recipients
+from relay.store.db.queue_tables import content, messages, recipients
 from relay.store.queue.contents import LONGEST_PIECE, _pieces, digest_of
 from relay.store.queue.messages import Damaged, NewMessage, NoContent
 from relay.store.queue.queue import Queue

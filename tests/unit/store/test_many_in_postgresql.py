@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import event
 
 from relay.mail.address import Address
-from relay.store.db.tables import messages, microseconds
+from relay.store.db.queue_tables import messages
+from relay.store.db.tables import microseconds
 from relay.store.queue.holds import Cause
 from relay.store.queue.queue import Queue
 from relay.store.queue.search import ListPosition, SearchCriteria

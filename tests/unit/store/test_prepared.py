@@ -11,7 +11,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 
 from relay.store.db.prepared import Prepared, moment, words
-from relay.store.db.tables import Words, attempts, messages, metadata, recipients
+from relay.store.db.queue_tables import attempts, messages, recipients
+from relay.store.db.tables import Words, metadata
 from relay.store.queue import contents, writes
 from relay.store.queue.messages import StoredMessage
 from relay.store.queue.rows import attempt_row, message_row, recipient_row

@@ -25,7 +25,8 @@ from relay.mail.address import Address
 from relay.mail.header import Change, KeptChanges
 from relay.store.db.database import Database, open_database
 from relay.store.db.errors import StoreError, StoreNewer
-from relay.store.db.tables import HEAD, Time, attempts, messages, metadata, recipients
+from relay.store.db.queue_tables import attempts, messages, recipients
+from relay.store.db.tables import HEAD, Time, metadata
 from relay.store.queue.messages import NewMessage
 from tests.peers.told import capture_logs
 from tests.unit.store.rows_kit import attempt_values, message_values, recipient_values

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from relay.store.db import queue_tables  # noqa: F401 - they are compared with the others
 from relay.store.db.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
