@@ -151,6 +151,10 @@ class OAuthClient:
     ] = ""
 
 
+# RFC 8314, RFC 9051, RFC 1939; the API's own is in its URL.
+_PORTS: Mapping[str, tuple[int, int]] = MappingProxyType({"imap": (993, 143), "pop3": (995, 110), "api": (443, 80)})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
     """`incoming`: the mailbox where mail for an address arrives."""
@@ -160,7 +164,11 @@ class Incoming:
     host: Annotated[
         str, "Its name or IP address.", Asked("Incoming server", placeholder="imap.example.com", is_exact=True)
     ]
-    protocol: Annotated[Literal["imap", "pop3"], "How the mailbox is read.", Asked("Protocol")] = "imap"
+    protocol: Annotated[
+        Literal["imap", "pop3", "api"],
+        "How the mailbox is read; api: by the API of a server of kind msgraph or gmail, which is named as host.",
+        Asked("Protocol"),
+    ] = "imap"
     security: Annotated[
         Literal["none", "starttls", "tls"], "How the connection is protected.", Asked("Incoming connection security")
     ] = "tls"
@@ -201,7 +209,7 @@ class Incoming:
     @property
     def effective_port(self) -> int:
         """The port that is connected to: as set, or by protocol and security (RFC 8314, RFC 9051, RFC 1939)."""
-        secure, plain = (993, 143) if self.protocol == "imap" else (995, 110)
+        secure, plain = _PORTS[self.protocol]
         return self.port or (secure if self.security == "tls" else plain)
 
 

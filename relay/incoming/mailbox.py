@@ -12,7 +12,8 @@ from relay.secrets.secret import SecretRef, mailbox_ref
 class Mailbox:
     """The mailbox of a channel or agent (`kind` names which), or of a server's own address.
 
-    `account` is the user name that sends, `username` the one that reads.
+    `account` is the user name that sends, `username` the one that reads. `api` is the server by
+    whose API it is read, where it is.
     """
 
     kind: str
@@ -21,6 +22,7 @@ class Mailbox:
     account: str
     username: str
     ref: SecretRef
+    api: Server | None = None
 
     def __str__(self) -> str:
         return f"the mailbox of {self.kind} '{self.name}'"
@@ -60,7 +62,15 @@ def mailbox_of(entry: Server | Profile, server: Server | None) -> Mailbox | None
     else:
         kind, account = str(entry.kind), entry.login_name
     username = entry.incoming.username or account or entry.address
-    return Mailbox(kind=kind, name=entry.name, incoming=entry.incoming, account=account, username=username, ref=ref)
+    return Mailbox(
+        kind=kind,
+        name=entry.name,
+        incoming=entry.incoming,
+        account=account,
+        username=username,
+        ref=ref,
+        api=server if entry.incoming.protocol == "api" else None,
+    )
 
 
 def watched_mailboxes(directory: Directory) -> Iterator[Mailbox]:

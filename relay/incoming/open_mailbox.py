@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
+from relay.directory.model import Server
 from relay.directory.tables import Incoming
 from relay.incoming.imap import ImapReader
 from relay.incoming.mailbox import Mailbox
@@ -24,6 +25,8 @@ from relay.incoming.reader import Credentials, MailboxFailed, MailboxRefused, Re
 from relay.mail.reply import clean_text
 from relay.secrets.secret import Secret
 from relay.upstream.dial import Contexts, dial, resolve
+from relay.upstream.outcome import Failed
+from relay.upstream.transaction import Timeouts
 
 T = TypeVar("T")
 Renewal: TypeAlias = Callable[[Secret], Awaitable[Secret | None]]
@@ -32,13 +35,14 @@ Renewal: TypeAlias = Callable[[Secret], Awaitable[Secret | None]]
 _AT_ONCE = 4
 _CONNECT_SECONDS = 15.0
 _ANSWER_SECONDS = 30.0
+_TIMEOUTS = Timeouts(connect=_CONNECT_SECONDS, reply=_ANSWER_SECONDS)
 _FAULTS = (imaplib.IMAP4.error, poplib.error_proto, OSError, EOFError, ValueError)
 
 
 class OpenMailbox:
     """An open mailbox. What is done with it runs in a thread, one thing at a time."""
 
-    def __init__(self, mailbox: Mailbox, reader: Reader, threads: "_Threads", handle: socket.socket) -> None:
+    def __init__(self, mailbox: Mailbox, reader: Reader, threads: "_Threads", handle: "_Connection") -> None:
         self.sees_arrivals = reader.sees_arrivals
         self._mailbox = mailbox
         self._reader = reader
@@ -50,10 +54,10 @@ class OpenMailbox:
         with _named(self._mailbox):
             return await self._threads.run(lambda: job(self._reader), self._handle)
 
-    def drop(self) -> None:
+    async def aclose(self) -> None:
         """Close the connection at once."""
         self._reader.drop()
-        self._handle.close()
+        await self._handle.aclose()
 
 
 class Mailboxes:
@@ -89,21 +93,40 @@ class Mailboxes:
             yield opened
             await opened.run(lambda reader: reader.leave())
         finally:
-            opened.drop()
+            await opened.aclose()
 
     async def _opened(self, mailbox: Mailbox, secret: Secret) -> OpenMailbox:
         login = Credentials(mailbox.username, secret.value, is_token=mailbox.ref.token is not None)
+        if mailbox.api is not None:
+            return await self._opened_by_api(mailbox, mailbox.api, login)
         with _named(mailbox):
             context = await self._context(mailbox.incoming)
             line = await _connect(mailbox.incoming)
-            handle = line.dup()
+            handle = _Handle(line.dup())
             try:
                 reader = await self._threads.start(partial(_log_in, line, context, mailbox, login), handle)
             except BaseException:
                 line.close()
-                handle.close()
+                await handle.aclose()
                 raise
         return OpenMailbox(mailbox, reader, self._threads, handle)
+
+    async def _opened_by_api(self, mailbox: Mailbox, server: Server, login: Credentials) -> OpenMailbox:
+        from relay.incoming.api import ApiReader  # noqa: PLC0415  httpx2 takes 0.1 s, and few mailboxes need it
+        from relay.upstream.http.client import ApiClient  # noqa: PLC0415
+
+        with _named(mailbox):
+            try:
+                client = await ApiClient.open(server, self._contexts, _TIMEOUTS)
+            except Failed as failed:
+                raise MailboxFailed(failed.failure.why) from None
+            reader = ApiReader(client, server, login, asyncio.get_running_loop())
+            try:
+                await self._threads.run(reader.look, reader)
+            except BaseException:
+                await reader.aclose()
+                raise
+        return OpenMailbox(mailbox, reader, self._threads, reader)
 
     async def _context(self, incoming: Incoming) -> ssl.SSLContext | None:
         if incoming.security == "none":
@@ -165,6 +188,30 @@ def _words(error: Exception) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else str(said) or "the connection was lost"
 
 
+class _Connection(Protocol):
+    """What a reader in a thread waits for, as the loop has hold of it."""
+
+    def cut(self) -> None:
+        """End what is under way."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+
+
+class _Handle:
+    """A second handle on the socket of a reader."""
+
+    def __init__(self, handle: socket.socket) -> None:
+        self._handle = handle
+
+    def cut(self) -> None:
+        with suppress(OSError):
+            self._handle.shutdown(socket.SHUT_RDWR)
+
+    async def aclose(self) -> None:
+        self._handle.close()
+
+
 class _Threads:
     """Runs what blocks, and shuts its connection when its caller is cancelled."""
 
@@ -175,19 +222,18 @@ class _Threads:
         """Run nothing more."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def run(self, job: Callable[[], T], handle: socket.socket) -> T:
+    async def run(self, job: Callable[[], T], handle: _Connection) -> T:
         """Return what a job returns, once it has ended; so it has when this is cancelled."""
         task = asyncio.get_running_loop().run_in_executor(self._executor, job)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            with suppress(OSError):
-                handle.shutdown(socket.SHUT_RDWR)
+            handle.cut()
             with suppress(Exception):
                 await task
             raise
 
-    async def start(self, log_in: Callable[[], Reader], handle: socket.socket) -> Reader:
+    async def start(self, log_in: Callable[[], Reader], handle: _Connection) -> Reader:
         """Return a reader; one that comes too late, because this was cancelled, is dropped."""
         readers: list[Reader] = []
 

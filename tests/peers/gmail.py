@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from tests.peers.api_inbox import ApiInbox
 from tests.peers.http_api import LostAnswer, Reply, Request, http_api
 
 _SEND = "/upload/gmail/v1/users/me/messages/send"
@@ -54,6 +55,7 @@ class GmailServer:
     refusals: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     port: int = 0
+    inbox: ApiInbox = field(default_factory=ApiInbox)
     key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048))
     _sent: list[Sent] = field(default_factory=list)
     _sessions: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -104,12 +106,20 @@ class GmailServer:
             return self._refused(400, "failedPrecondition", "Mail service not enabled")
         if request.path.startswith(_SEND):
             return self._upload(user, request)
-        return self._about(user, request, request.path.removeprefix(_ME).split("/"))
+        return self._about(
+            user, request, request.path.removeprefix(_ME).split("/", 3 if "/settings/" in request.path else 1)
+        )
 
     def _about(self, user: str, request: Request, path: list[str]) -> Reply:
         match path:
             case ["profile"]:
-                return Reply(200, {"emailAddress": user})
+                return Reply(200, {"emailAddress": user, "historyId": self.inbox.history_id})
+            case ["history"]:
+                return self.inbox.gmail_history(user, dict(request.query)) or self._refused(404, "notFound", "too old")
+            case ["messages", id_] if request.method == "DELETE":
+                return Reply(204) if self.inbox.delete(id_) else self._refused(404, "notFound", id_)
+            case ["messages", id_] if request.query["format"] == "raw":
+                return self.inbox.raw(id_) or self._refused(404, "notFound", id_)
             case ["settings", "sendAs", address]:
                 if address not in self.accounts[user]:
                     return self._refused(404, "notFound", "Requested entity was not found.")

@@ -19,6 +19,7 @@ from email.parser import BytesParser
 from itertools import count
 from typing import Any
 
+from tests.peers.api_inbox import ApiInbox
 from tests.peers.http_api import LostAnswer, Reply, Request, http_api
 
 MOST_OCTETS = 4_000_000
@@ -88,6 +89,7 @@ class GraphServer:
     requests: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     most_at_once: int = 0
+    inbox: ApiInbox = field(default_factory=ApiInbox)
     _sent: list[Item] = field(default_factory=list)
     _drafts: dict[str, Item] = field(default_factory=dict)
     _uploads: dict[str, Upload] = field(default_factory=dict)
@@ -152,6 +154,8 @@ class GraphServer:
         if mailbox not in self.mailboxes:
             return self._refused(404, "ErrorInvalidUser", f"The requested user '{mailbox}' is invalid.")
         match request.method, rest.split("/"):
+            case _, ["mailFolders", "inbox" | "junkemail", *_] | ["messages", *_, "$value"]:
+                return await self._read(mailbox, request, rest)
             case "POST", ["sendMail"]:
                 return await self._send_mail(mailbox, request)
             case "GET", ["mailFolders", "sentitems", *rest_]:
@@ -163,6 +167,21 @@ class GraphServer:
                 return self._draft(mailbox, request)
         return await self._about_draft(request, rest.split("/"))
 
+    async def _read(self, mailbox: str, request: Request, rest: str) -> Reply:
+        """Answer who reads a mailbox."""
+        if "silent" in self.moods:
+            await asyncio.sleep(3600)
+        if not self.may_read:
+            return self._refused(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
+        match rest.split("/"):
+            case ["mailFolders", folder, "messages"]:
+                return self.inbox.graph_list(mailbox, folder, dict(request.query))
+            case ["mailFolders", folder]:
+                return Reply(200, {"id": folder})
+        mail = self.inbox.get(rest.removeprefix("messages/").removesuffix("/$value"))
+        found = mail is not None and Reply(200, None, {"Content-Type": "text/plain"}, mail.octets)
+        return found or self._refused(404, "ErrorItemNotFound", "The item was not found.")
+
     async def _about_draft(self, request: Request, rest: list[str]) -> Reply:
         match request.method, rest:
             case "POST", ["messages", id_, "attachments"]:
@@ -173,9 +192,10 @@ class GraphServer:
                 return self._session(id_, request)
             case "POST", ["messages", id_, "send"]:
                 return await self._mood(lambda: self._keep(self._drafts.pop(id_)))
-            case "DELETE", ["messages", id_]:
+            case "DELETE", ["messages", *parts]:
+                id_ = "/".join(parts)
                 with self._changed:
-                    gone = self._drafts.pop(id_, None)
+                    gone = self._drafts.pop(id_, None) or self.inbox.delete(id_)
                 return Reply(204) if gone else self._refused(404, "ErrorItemNotFound", "The item was not found.")
         return self._refused(404, "BadRequest", f"there is no {request.method} {request.path}")
 
@@ -213,6 +233,8 @@ class GraphServer:
     def _keep(self, item: Item) -> None:
         with self._changed:
             item.at = time.monotonic()
+            for recipient in self.mailboxes & set(item.recipients):
+                self.inbox.deliver(recipient, item.mime)
             self._sent.append(item)
             self._changed.notify_all()
 

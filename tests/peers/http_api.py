@@ -45,11 +45,12 @@ class Reply:
     status: int
     said: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    raw: bytes = b""
 
     @property
     def octets(self) -> bytes:
-        """The answer on the wire."""
-        body = json.dumps(self.said).encode() if self.said is not None else b""
+        """The answer on the wire: JSON, or `raw`."""
+        body = json.dumps(self.said).encode() if self.said is not None else self.raw
         fields = {"Content-Type": "application/json", **self.headers, "Content-Length": str(len(body))}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         return f"HTTP/1.1 {self.status} x\r\n{head}\r\n".encode() + body

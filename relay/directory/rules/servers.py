@@ -196,13 +196,20 @@ def token_mailbox_faults(server: Server, entry: Server | Profile, incoming: Inco
     SECURITY: a token goes to no host but those of the provider that gave it, or the server's own.
     """
     if incoming.auth != "oauth2":
+        if incoming.protocol == "api":
+            yield "auth", 'protocol = "api" logs in by OAuth alone; set auth = "oauth2"'
         return
     if server.auth is not Auth.OAUTH2 or server.oauth is None:
         yield "auth", f"server '{server.name}' logs in without OAuth, so there is no token; set a password instead"
     elif isinstance(entry, Profile) and not entry.override:
         yield "auth", f"its mail leaves with the account of server '{server.name}'; give that one the mailbox instead"
+    elif incoming.protocol == "api":
+        if server.kind is Kind.SMTP:
+            yield "protocol", f"server '{server.name}' has no API; set imap or pop3"
+        elif incoming.host.lower().rstrip(".") != server.effective_host:
+            yield "host", f"the API of server '{server.name}' is at another; set host = \"{server.effective_host}\""
     elif server.kind is Kind.MSGRAPH:
-        yield "auth", "tokens for Microsoft Graph are not taken by IMAP and POP3"
+        yield "protocol", 'tokens for Microsoft Graph are not taken by IMAP and POP3; set protocol = "api"'
     else:
         hosts = _TOKEN_HOSTS.get(server.oauth.provider) or {server.effective_host}
         if incoming.host.lower().rstrip(".") not in hosts:

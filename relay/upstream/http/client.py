@@ -12,7 +12,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
@@ -33,6 +33,7 @@ _STOPPED = Reply(451, "4.3.0", "Something went wrong here before the message was
 class Answer:
     """What an API answered: the HTTP status, its error's name and words ("" where there is none), and the JSON.
 
+    `octets` is how a good answer begins, for who asked for that.
     `retry_after` is how many seconds it asks to wait, 0 where it does not say.
     """
 
@@ -42,6 +43,7 @@ class Answer:
     said: Mapping[str, Any] | None = None
     retry_after: int = 0
     location: str = ""
+    octets: bytes = field(default=b"", repr=False)
 
     @property
     def is_good(self) -> bool:
@@ -97,12 +99,16 @@ class ApiClient:
         content: bytes = b"",
         headers: Mapping[str, str] | None = None,
         phase: Phase = Phase.MAIL,
+        most: int = 0,
     ) -> Answer:
-        """Make a request that sends no message; nobody has one by it. Raises Failed where there is no answer."""
+        """Make a request that sends no message; nobody has one by it. Raises Failed where there is no answer.
+
+        With `most` a good answer is none of JSON, and no more than its first so many octets are read.
+        """
         body = json.dumps(json_body).encode() if json_body is not None else content
         kind = {"Content-Type": "application/json"} if json_body is not None else {}
         request = self._request(method, url, token, {**kind, **(headers or {})}, content=body)
-        return await self._answer(request, Progress(phase=phase), phase)
+        return await self._answer(request, Progress(phase=phase), phase, most)
 
     async def send(
         self,
@@ -135,14 +141,14 @@ class ApiClient:
         login = {"Authorization": f"Bearer {token}"} if token else {}
         return self._http.build_request(method, url, headers={**own, **login, **headers}, content=content)
 
-    async def _answer(self, request: Any, progress: Progress, phase: Phase) -> Answer:
+    async def _answer(self, request: Any, progress: Progress, phase: Phase, most: int = 0) -> Answer:
         try:
             response = await self._http.send(request, stream=True)
             try:
                 self._look_at(response)
                 # However slowly an answer trickles: what is read here was said within this time.
                 async with asyncio.timeout(self.timeouts.of(progress.phase)):
-                    return await _read(response)
+                    return await (_begin(response, most) if most and response.is_success else _read(response))
             finally:
                 await response.aclose()
         # From None: these exceptions know the request, and with it the token.
@@ -189,6 +195,15 @@ async def _guarded(pieces: Iterable[bytes], progress: Progress) -> AsyncIterator
             raise _GateFailed(f"{type(error).__name__}: {error}") from error
     progress.note_final_dot()
     yield piece
+
+
+async def _begin(response: Any, most: int) -> Answer:
+    octets = b""
+    async for chunk in response.aiter_bytes():
+        octets += chunk
+        if len(octets) >= most:
+            break
+    return Answer(response.status_code, octets=octets[:most])
 
 
 async def _read(response: Any) -> Answer:

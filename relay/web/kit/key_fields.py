@@ -76,6 +76,7 @@ _CHOICES: Mapping[Any, Sequence[Choice]] = MappingProxyType(
         "incoming.protocol": (
             Choice("imap", "IMAP"),
             Choice("pop3", "POP3", "Sees the inbox alone, not the junk folder."),
+            Choice("api", "The API of the outgoing server", "Microsoft Graph and Gmail API, with OAuth 2."),
         ),
         "incoming.auth": (
             Choice("password", "Password"),

@@ -162,7 +162,10 @@ BAD_FILES = [
         username = 'u'
         oauth = { provider = 'microsoft', client_id = 'c' }
         incoming = { host = 'outlook.office365.com', auth = 'oauth2' }""",
-        "servers.x.incoming.auth: tokens for Microsoft Graph are not taken by IMAP and POP3",
+        (
+            "servers.x.incoming.protocol: tokens for Microsoft Graph are not taken by IMAP and POP3; "
+            'set protocol = "api"'
+        ),
     ),
     (
         "[servers.x]\nhost = 'h'\n[[servers.x.answers]]\nmatch = 'a'\nmeans = 'throtle'",
