@@ -29,6 +29,7 @@ from relay.secrets.sources import (
     source_path,
 )
 from relay.secrets.vault import Vault
+from relay.system.files import file_stamp
 
 _COMMAND_KEPT_SECONDS = 300.0
 _FAILURE_KEPT_SECONDS = 10.0
@@ -137,7 +138,7 @@ class SecretResolver:
     async def _from_file(self, source: Source, answer: _Answer) -> str:
         path = source_path(source, self._environ, self._state_dir)
         assert path is not None
-        stamp = _stamp(path)
+        stamp = file_stamp(path)
         if answer.value is None or stamp is None or stamp != answer.stamp:
             answer.value = await read_source(source, self._environ, self._state_dir)
             answer.stamp = stamp  # taken before the reading: a change in between is seen next time
@@ -169,11 +170,3 @@ def _key_at_hand() -> Iterator[None]:
         yield
     except MasterKeyError as error:  # another process changed the key, and the new one is not at hand
         raise SecretUnavailable(str(error)) from None
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

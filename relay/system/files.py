@@ -129,6 +129,15 @@ def read_regular_file(path: Path | str, most: int = MOST_OCTETS) -> bytes:
     return content
 
 
+def file_stamp(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is written or replaced; None where it cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
 async def in_file_thread(function: Callable[P, Result], *arguments: P.args, **keywords: P.kwargs) -> Result:
     """Return what a function returns that reads such files, run in a thread that is for them alone."""
     import asyncio  # noqa: PLC0415  commands read files without it

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from relay import log
 from relay.secrets.oauth.identity_provider import Grant, IdentityProvider, TokenRefused, may_spend_refresh_tokens
@@ -33,6 +34,7 @@ from relay.secrets.secret import Secret, SecretRef, client_owner
 from relay.secrets.sources import UNBOUND, SecretDelayed, SecretUnavailable
 from relay.secrets.vault import Vault
 from relay.system.clock import utc_now
+from relay.system.files import file_stamp, in_file_thread, read_regular_file
 from relay.system.process import in_short_turns
 
 # A provider that is away is asked again after a pause, one that refuses after a longer one: waiting mail must not ask
@@ -71,6 +73,7 @@ class Tokens:
         self._accounts: dict[tuple[str, str], TokenAccount] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._keys: dict[str, tuple[tuple[int, ...] | None, str]] = {}
         self._has_read = False
 
     def is_set(self, ref: SecretRef) -> bool:
@@ -230,9 +233,21 @@ class Tokens:
         return await self._vault.get(owner) if self._vault.has(owner) else None
 
     async def _own_id(self, account: TokenAccount) -> str:
-        """Return the id of the tokens of a client that logs in as itself: another for another client or secret."""
-        secret = await self._client_secret(account)
-        return self._vault.secret_of(f"{account.token.client!r} {secret.version if secret else ''}").version
+        """Return the id of the tokens of a client that logs in as itself: another for another client, secret or key."""
+        client, secret = account.token.client, await self._client_secret(account)
+        key = await self._key_version(client.key_file) if client.key_file else ""
+        return self._vault.secret_of(f"{client!r} {secret.version if secret else ''}{key}").version
+
+    async def _key_version(self, path: str) -> str:
+        """Return what is another where the file has another key. While it cannot be read, the key before counts."""
+        stamp = file_stamp(Path(path))
+        known, version = self._keys.get(path, (None, ""))
+        if stamp is not None and stamp != known:
+            with suppress(OSError):
+                octets = await in_file_thread(read_regular_file, path)
+                version = self._vault.secret_of(octets.decode("latin-1")).version
+                self._keys[path] = (stamp, version)
+        return version
 
     async def _version(self, account: TokenAccount, id_: str) -> str:
         secret = await self._client_secret(account)

@@ -64,17 +64,34 @@ GRAPH: tuple[ApiRow, ...] = (
     ApiRow(Meaning.LOGIN_REFUSED, status="401"),
     # The day's recipients, in the words that Exchange has for SMTP, too (smtp-submission-improvements).
     ApiRow(Meaning.QUOTA, words="SubmissionQuotaExceeded|exceeded the (?:message|recipient|sending) (?:rate )?limit"),
-    ApiRow(Meaning.QUOTA, reason="ErrorExceededMessageLimit|ErrorMessageSubmissionQuotaExceeded"),
+    # The first is how Microsoft's web client words that quota; the others are Outlook.com's, some of which offer a better
+    # subscription (public copies of that client, and of its ResponseCodeType: "error codes to map WASCL errors").
+    ApiRow(
+        Meaning.QUOTA,
+        reason="ErrorSubmissionQuotaExceeded|"
+        "ErrorExceeded(?:Hourly)?MessageLimit(?:ShowTierUpgrade)?|ErrorExceededMaxRecipientLimit(?:ShowTierUpgrade)?",
+    ),
     # Too many requests at once (4 a mailbox: graph/throttling-limits, "Outlook service limits") or in 10 minutes. The
     # header says for how long (graph/throttling).
     ApiRow(Meaning.THROTTLE, status="429"),
-    ApiRow(Meaning.THROTTLE, reason="ErrorServerBusy|ApplicationThrottled|ErrorExceededConnectionCount"),
+    # learn.microsoft.com/exchange/client-developer/exchange-web-services/ews-throttling-in-exchange has the last two.
+    ApiRow(
+        Meaning.THROTTLE,
+        reason="ApplicationThrottled|ErrorMessageThrottled|ErrorServerBusy|ErrorExceededConnectionCount",
+    ),
     # responsecode: "the mailbox quota is exceeded"; what is sent is kept in Sent Items and fills it.
     ApiRow(Meaning.ACCOUNT_FULL, reason="ErrorQuotaExceeded"),
     # responsecode: the account may not send for the address in From.
     ApiRow(Meaning.IDENTITY_REFUSED, reason="ErrorSendAsDenied"),
-    # The mailbox's owner is shut out as a suspected spammer (restricted entities), or has to prove who it is.
-    ApiRow(Meaning.LOCK_OUT, reason="ErrorAccountSuspend|ErrorMessageSubmissionBlocked|ErrorAccountDisabled"),
+    # The owner is shut out as a suspected spammer, or has to prove who it is: "access to the mailbox is suspended",
+    # "message submission blocked" (the same ResponseCodeType). responsecode: the account is disabled.
+    ApiRow(
+        Meaning.LOCK_OUT,
+        reason="ErrorAccountSuspend(?:ShowTierUpgrade)?|ErrorMessageSubmissionBlocked|"
+        "ErrorExceededMaxRecipientLimitBlock|ErrorAccountDisabled",
+    ),
+    # The same: this one message is taken for spam.
+    ApiRow(Meaning.REFUSED, reason="ErrorMessageBlocked", reply=(550, "5.7.1")),
     # The app lacks Mail.Send, or its scope leaves this mailbox out (graph/auth-limit-mailbox-access): new consent is
     # in the next token, so that this is a login's matter.
     ApiRow(Meaning.LOGIN_REFUSED, status="403"),
@@ -106,6 +123,7 @@ GMAIL: tuple[ApiRow, ...] = (
     # "Mail sending limits" of that page, and support.google.com/a/answer/166852: the day's messages of an account.
     ApiRow(Meaning.QUOTA, reason="dailyLimitExceeded|quotaExceeded"),
     ApiRow(Meaning.QUOTA, words=r"\(Mail sending\)|daily .{0,40}(?:limit|quota)"),
+    # "concurrentLimitExceeded" is none of that page; other APIs of Google have it, with the same meaning.
     # 403 and 429 ask for a slower pace alike: per user, per project, and "Too many concurrent requests for user".
     ApiRow(Meaning.THROTTLE, reason="(?:userR|r)ateLimitExceeded|concurrentLimitExceeded|RESOURCE_EXHAUSTED"),
     ApiRow(Meaning.THROTTLE, status="429"),

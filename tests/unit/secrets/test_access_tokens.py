@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -200,6 +202,30 @@ async def test_a_client_by_itself_needs_its_secret_alone(tokens: Tokens, provide
     assert await tokens.version(OWN) != before.version
     assert (await secret_of(tokens, OWN)).value == "access-2"
     assert provider.asked == [("", "first"), ("", "second")]
+
+
+async def test_another_key_in_the_key_file_is_a_new_version_and_tried_at_once(
+    tokens: Tokens, provider: FakeProvider, tmp_path: Path
+) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("the first")
+    assert OWN.token is not None
+    ref = replace(OWN, token=replace(OWN.token, client=replace(OWN.token.client, key_file=str(key))))
+    before = await secret_of(tokens, ref)
+    assert await tokens.version(ref) == before.version
+    assert (await secret_of(tokens, ref)).value == "access-1"
+    provider.error = TokenRefused("the certificate has ended")
+    key.write_text("the second, which is refused")
+    refused = await tokens.version(ref)
+    assert refused != before.version
+    with pytest.raises(TokenRefused):
+        await tokens.secret(ref)
+    key.unlink()  # in the middle of a change
+    assert await tokens.version(ref) == refused
+    provider.error = None
+    key.write_text("the third")
+    assert await tokens.version(ref) not in {refused, before.version}
+    assert (await secret_of(tokens, ref)).value == "access-3"
 
 
 async def test_a_new_client_secret_is_a_new_version_and_tried_at_once(
