@@ -65,6 +65,7 @@ class Slots:
         self.scope = scope
         self._limit = 0
         self._in_use = 0
+        self._requests = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open: set[Connection] = set()
         self._closing: set[Connection] = set()
@@ -131,6 +132,16 @@ class Slots:
         if self._is_shared:
             self._report()
 
+    def begin_request(self) -> None:
+        """Count what is made without a connection of ours; only where a slot goes with it."""
+        self._requests += 1
+        self._report()
+
+    def end_request(self) -> None:
+        """Count it no more."""
+        self._requests -= 1
+        self._report()
+
     async def open(self, connection: Connection) -> None:
         """Count a connection that will be opened, when there is room for it; only where a slot goes with it."""
         self._wants_room += 1
@@ -166,7 +177,7 @@ class Slots:
         return len(self._open) - len(self._closing) - self._room
 
     def _report(self) -> None:
-        self._allowance.report(self._limit, self._in_use + len(self._waiting), len(self._open))
+        self._allowance.report(self._limit, self._in_use + len(self._waiting), len(self._open) + self._requests)
 
     def _adjust(self) -> None:
         """What is granted is more or less: let those go on who may, and those go whom nobody uses."""

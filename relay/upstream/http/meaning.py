@@ -64,8 +64,8 @@ GRAPH: tuple[ApiRow, ...] = (
     ApiRow(Meaning.LOGIN_REFUSED, status="401"),
     # The day's recipients, in the words that Exchange has for SMTP, too (smtp-submission-improvements).
     ApiRow(Meaning.QUOTA, words="SubmissionQuotaExceeded|exceeded the (?:message|recipient|sending) (?:rate )?limit"),
-    # The first is how Microsoft's web client words that quota; the others are Outlook.com's, some of which offer a better
-    # subscription (public copies of that client, and of its ResponseCodeType: "error codes to map WASCL errors").
+    # The first is how Microsoft's web client words that quota; the others are Outlook.com's, some of which offer more
+    # for money (public copies of that client, and of its ResponseCodeType: "error codes to map WASCL errors").
     ApiRow(
         Meaning.QUOTA,
         reason="ErrorSubmissionQuotaExceeded|"

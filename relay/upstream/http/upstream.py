@@ -112,9 +112,11 @@ class ApiUpstream:
         server = transfer.server
         slots = self.slots_of(server.scope(transfer.account))
         await slots.take(server.max_connections)
+        slots.begin_request()
         try:
             yield
         finally:
+            slots.end_request()
             slots.give_back()
             self.drop_slots(slots)
 

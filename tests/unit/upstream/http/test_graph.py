@@ -1,6 +1,7 @@
 """A message goes to a Microsoft Graph: what leaves, for whom, and what its answers mean."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -258,3 +259,31 @@ async def test_no_more_requests_go_at_once_than_the_server_allows(graph: GraphSe
     await upstream.aclose()
     assert all(outcome.accepted for outcome in outcomes)
     assert (graph.most_at_once, len(graph.sent)) == (2, 8)
+
+
+class Noted:
+    """An allowance of some connections that notes what it is told of those that are open."""
+
+    granted = 2
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def report(self, limit: int, wanted: int, is_open: int) -> None:
+        assert (limit, is_open <= wanted) == (4, True)
+        self.told.append(is_open)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """It never is another."""
+
+
+async def test_other_processes_are_told_of_the_requests_that_are_under_way(graph: GraphServer) -> None:
+    noted = Noted()
+    upstream = Upstream("relay.test", TIMES, lambda scope: noted)
+    try:
+        server = graph_at(graph.url, max_connections=4)
+        outcomes = await asyncio.gather(*(upstream.deliver(transfer_to(server)) for _ in range(5)))
+    finally:
+        await upstream.aclose()
+    assert all(outcome.accepted for outcome in outcomes)
+    assert (max(noted.told), noted.told[-1]) == (2, 0)
