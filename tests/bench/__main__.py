@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from tests.bench import backlog, bounds, calls, figures, growth, machine, nodes, report, size
+from tests.bench import backlog, bounds, calls, figures, growth, machine, nodes, report, size, ways
 from tests.bench.contenders import contender
 from tests.bench.loads import (
     AUTO,
@@ -39,6 +39,7 @@ _NODES = "nodes"
 _BACKLOG = "backlog"
 _BOUNDS = "bounds"
 _CALLS = "calls"
+_GRAPH = "graph"
 _ROUNDS = 5  # of starts and commands
 
 
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     with private_folder("bench") as folder:
         certificate = Certificate.make(folder)
         costs = _calls(options, certificate) if _CALLS in options.loads else []
+        found = _ways(options, certificate) if _GRAPH in options.loads else []
         runs, is_whole = _run_all(loads, options, certificate)
     lines = _sizes(options) if _SIZE in options.loads else []
     is_kept = _within_bounds(options) if _BOUNDS in options.loads else True
@@ -74,6 +76,7 @@ def main(arguments: Sequence[str]) -> int:
                     "runs": [asdict(run) for run in runs],
                     "size": [asdict(line) for line in lines],
                     "calls": [asdict(cost) for cost in costs],
+                    "graph": [asdict(way) for way in found],
                 },
                 indent=1,
             )
@@ -167,6 +170,13 @@ def _calls(options: argparse.Namespace, certificate: Certificate) -> list[calls.
     return costs
 
 
+def _ways(options: argparse.Namespace, certificate: Certificate) -> list[ways.Way]:
+    rounds = 1 if options.quick else options.rounds or ways.ROUNDS
+    found = ways.measure(ways.MESSAGES // 40 if options.quick else ways.MESSAGES, rounds, certificate, tell)
+    say(f"{report.of_ways(found)}\n")
+    return found
+
+
 def _within_bounds(options: argparse.Namespace) -> bool:
     found = bounds.measure(bounds.AGENTS // 10 if options.quick else bounds.AGENTS, tell)
     say(f"{report.of_bounds(found)}\n")
@@ -194,6 +204,7 @@ def _load_names(text: str) -> list[str]:
         _BACKLOG: [_BACKLOG],
         _BOUNDS: [_BOUNDS],
         _CALLS: [_CALLS],
+        _GRAPH: [_GRAPH],
         "default": [_CALLS, *GROUPS["must"], _GROWTH, _SIZE, _BOUNDS],
     }
     names: list[str] = []
@@ -217,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         "--loads",
         type=_load_names,
         default="default",
-        help="names of loads, or calls, must, growth, size, bounds, backlog, nodes, all; default: the first five",
+        help="names of loads, or calls, must, growth, size, bounds, backlog, nodes, graph, all; default: the first 5",
     )
     parser.add_argument("--relays", type=_relay_names, help=f"which of {', '.join(RELAYS)}; default: the load's own")
     parser.add_argument("--rounds", type=int, help="rounds of each load; default: the load's own")

@@ -10,6 +10,7 @@ from tests.bench.loads import FLAT, LOADS, POSTFIX, Load
 from tests.bench.nodes import Share
 from tests.bench.rounds import Run
 from tests.bench.size import Line
+from tests.bench.ways import Way
 
 _NONE = "-"
 
@@ -132,6 +133,16 @@ def of_nodes(shares: Sequence[Share]) -> str:
         rows.append([f"{mode}, {count}", *(_spread(Spread.of(values), form) for values, form in figures_)])
     headings = ["nodes", "messages/s", "Relay CPU ms/message", "PostgreSQL CPU ms/message", "HAProxy CPU ms/message"]
     return f"## Nodes on one PostgreSQL, behind HAProxy\n\n{table(headings, rows)}"
+
+
+def of_ways(found: Sequence[Way]) -> str:
+    """Return what a message costs by each way out."""
+    rows = []
+    for name in dict.fromkeys(one.name for one in found):
+        ours = [one for one in found if one.name == name]
+        rate, cpu = Spread.of([one.rate for one in ours]), Spread.of([one.cpu for one in ours])
+        rows.append([name, _spread(rate, "{:,.0f}"), _spread(cpu, "{:.2f}")])
+    return f"## By Microsoft Graph, beside SMTP\n\n{table(['by', 'messages/s', 'Relay CPU ms/message'], rows)}"
 
 
 def is_flat(rate: Spread | None, cpu: Spread | None) -> bool:

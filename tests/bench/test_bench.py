@@ -81,6 +81,14 @@ def test_a_cluster_is_measured(tmp_path: Path) -> None:
     assert all(float(cost) > 0 for cost in (*rows[1][2:], rows[0][2])), "each of them has its part"
 
 
+@pytest.mark.needs("smtp-sink", "smtp-source")
+def test_the_way_by_graph_is_measured_beside_smtp(tmp_path: Path) -> None:
+    done, _ = bench(tmp_path, "--loads", "graph", seconds=100)
+    rows = [line.split("|")[1:4] for line in done.out.splitlines() if line.startswith(("| smtp ", "| graph "))]
+    assert [row[0].strip() for row in rows] == ["smtp", "graph"]
+    assert all(float(row[2]) > 0 for row in rows)
+
+
 def test_a_table_of_nodes_has_each_number_of_them_in_each_mode() -> None:
     shares = [Share(mode, count, 100, 2 / count, 0.5, 0.25) for mode in (AUTO, QUEUED) for count in (1, 2)]
     text = report.of_nodes(shares)
