@@ -330,15 +330,7 @@ class Metrics:
         self._set(now)
         return [
             *(each.facts() for each in vars(self).values() if isinstance(each, _Counter | _Seconds)),
-            *(
-                {
-                    "name": metric.name,
-                    "help": metric.documentation,
-                    "type": metric.type,
-                    "samples": [[sample.name, dict(sample.labels), sample.value] for sample in metric.samples],
-                }
-                for metric in self._registry.collect()
-            ),
+            *map(_facts, self._registry.collect()),
         ]
 
     def _set(self, now: Now) -> None:
@@ -369,6 +361,17 @@ class Metrics:
         }
         for name, value in values.items():
             self._gauges[name].set(value)
+
+
+def of_ended(processes: Sequence[Counts]) -> Counts:
+    """Return what still counts of processes that have ended, as that of one: a counter never falls."""
+    return [_facts(metric) for metric in _Added(processes).collect() if metric.type in {"counter", "histogram"}]
+
+
+def _facts(metric: Metric) -> dict[str, Any]:
+    """Return a metric as `Counts` have it."""
+    samples = [[sample.name, dict(sample.labels), sample.value] for sample in metric.samples]
+    return {"name": metric.name, "help": metric.documentation, "type": metric.type, "samples": samples}
 
 
 class _Added(CollectorRegistry):

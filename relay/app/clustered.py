@@ -13,7 +13,7 @@ from relay import log
 from relay.cluster.leader_election import Elected
 from relay.cluster.login_failure_sync import LoginFailureSync
 from relay.cluster.membership import Membership
-from relay.cluster.peers import LOOK, Open, PeerCounts, Peers, share_pauses, share_server_health
+from relay.cluster.peers import LOOK, Open, PeerCounts, PeerMetrics, Peers, share_pauses, share_server_health
 from relay.cluster.token_renewal import ByLease
 from relay.control.context import ControlContext
 from relay.delivery.holds import Accounts
@@ -32,8 +32,6 @@ from relay.store.queue.queue import Queue
 from relay.system.event_loop import TaskExitStack
 from relay.upstream.pool import Upstream
 
-_METRICS = "metrics"  # what one worker asks the others for
-
 
 class Clustered:
     """One for a process. `peers` are the other workers; without them this is the only process of its node.
@@ -51,6 +49,7 @@ class Clustered:
         self.place = self._peers.place
         self.store_file = self._peers.store
         self.elsewhere = PeerCounts(self._peers)
+        self._metrics = PeerMetrics(self._peers)
         self._elected: Elected | None = None
         self._database: Database
         self._failures: LoginFailureSync
@@ -105,12 +104,12 @@ class Clustered:
                 log_dropped=log.dropped_lines(),
             )
 
-        self._peers.answer(_METRICS, counted)
+        self._metrics.tell(counted)
         self._closing.run(self.elsewhere.run(own))
 
     async def metrics(self) -> list[Counts]:
         """Return what the other workers have counted."""
-        return await self._peers.ask(_METRICS)
+        return await self._metrics.ask()
 
     async def follow(
         self,

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 from relay import log
 from relay.cluster.ipc import IpcConnection, Message
 from relay.delivery.holds import Accounts, ServerHealth, Slowness, Unreached
+from relay.metrics import Counts, of_ended
 from relay.store.cluster.identity import Place
 from relay.upstream.outcome import Phase
 
@@ -49,7 +50,7 @@ class Peers:
         self._line = line
         self._heard: dict[str, list[Heard]] = {_ASK: [self._asked], _ANSWER: [self._answered]}
         self._answers: dict[str, Answer] = {}
-        self._waiting: dict[int, tuple[list[Any], asyncio.Event, int]] = {}
+        self._waiting: dict[int, tuple[dict[int, Any], set[int], asyncio.Event]] = {}
         self._numbers = count(1)
         self._is_look_told = False
 
@@ -84,13 +85,16 @@ class Peers:
         """Answer when another worker asks for it."""
         self._answers[what] = with_
 
-    async def ask(self, what: str) -> list[Any]:
-        """Return what the others answer; who is silent for two seconds is left out."""
+    async def ask(self, what: str, answers: dict[int, Any]) -> None:
+        """Put what each other worker answers into `answers`, by its index; who is silent for two seconds is left out.
+
+        An answer is there at once, so that what ends its worker (`on_gone`) finds it.
+        """
         wanted = self.place.total - 1
         if self._line is None or not wanted:
-            return []
-        number, found, done = next(self._numbers), list[Any](), asyncio.Event()
-        self._waiting[number] = (found, done, wanted)
+            return
+        number, found, done = next(self._numbers), set[int](), asyncio.Event()
+        self._waiting[number] = (answers, found, done)
         self._line.tell({"to": "all", "kind": _ASK, "what": what, "number": number})
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -99,7 +103,6 @@ class Peers:
             log.warned(f"{wanted - len(found)} of {self.place.total} workers did not answer in time")
         finally:
             del self._waiting[number]
-        return found
 
     async def listen(self, when_left_alone: Callable[[], Awaitable[None] | None]) -> None:
         """Hear what the others tell, until the supervisor is gone; then `when_left_alone` is called."""
@@ -127,11 +130,12 @@ class Peers:
         if self._line is not None:
             self._line.tell({"to": who, "kind": _ANSWER, "number": message["number"], "value": value})
 
-    def _answered(self, _: int, message: Message) -> None:
+    def _answered(self, who: int, message: Message) -> None:
         if (waiting := self._waiting.get(message["number"])) is not None:
-            found, done, wanted = waiting
-            found.append(message["value"])
-            if len(found) >= wanted:
+            answers, found, done = waiting
+            answers[who] = message["value"]
+            found.add(who)
+            if len(found) >= self.place.total - 1:
                 done.set()
 
 
@@ -222,6 +226,31 @@ class PeerCounts:
     def _forget(self, who: int) -> None:
         ended = self._others.pop(who, None)
         self._of_ended += ended.log_dropped if ended is not None else 0
+
+
+_METRICS = "metrics"
+
+
+class PeerMetrics:
+    """What the other workers have counted. No sum falls when one ends: what it told last goes on counting."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+        self._told: dict[int, Counts] = {}
+        self._of_ended: Counts = []
+        peers.on_gone(self._keep)
+
+    def tell(self, own: Callable[[], Counts]) -> None:
+        """Tell what this worker has counted, when another asks."""
+        self._peers.answer(_METRICS, own)
+
+    async def ask(self) -> list[Counts]:
+        """Return what each has counted; who does not answer, what it told before."""
+        await self._peers.ask(_METRICS, self._told)
+        return [*self._told.values(), self._of_ended]
+
+    def _keep(self, who: int) -> None:
+        self._of_ended = of_ended([self._told.pop(who, []), self._of_ended])
 
 
 _PAUSE, _REACH = "pause", "reach"

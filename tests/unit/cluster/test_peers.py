@@ -2,18 +2,21 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import pytest
 
 from relay.cluster.ipc import IpcConnection, Message
-from relay.cluster.peers import LOOK, Open, PeerCounts, Peers, share_pauses, share_server_health
+from relay.cluster.peers import LOOK, Open, PeerCounts, PeerMetrics, Peers, share_pauses, share_server_health
 from relay.config.settings import Delivery
 from relay.delivery.holds import Accounts
 from relay.delivery.outcome import Schedule
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.reply import Reply
+from relay.metrics import Counts
 from relay.upstream.outcome import Failure, Outcome, Phase
 from tests.unit.cluster.cluster_kit import several, until
 
@@ -48,14 +51,44 @@ async def test_a_question_has_the_answers_of_all_others() -> None:
     async with several(3) as (one, two, three):
         two.answer("what", lambda: [2])
         three.answer("what", lambda: {"three": 3})
-        assert sorted(map(str, await one.ask("what"))) == ["[2]", "{'three': 3}"]
+        answers: dict[int, Any] = {}
+        await one.ask("what", answers)
+        assert answers == {1: [2], 2: {"three": 3}}
+
+
+async def test_no_sum_of_metrics_falls_when_a_worker_ends() -> None:
+    def told(number: float) -> Counts:
+        gauge = {"name": "g", "help": "", "type": "gauge", "samples": [["g", {}, number]]}
+        counter = {"name": "c", "help": "", "type": "counter", "samples": [["c_total", {"of": "a"}, number]]}
+        return [gauge, counter]
+
+    def sums(found: Sequence[Counts]) -> dict[str, float]:
+        samples = [sample for counts in found for metric in counts for sample in metric["samples"]]
+        return {name: sum(value for sample, _, value in samples if sample == name) for name in ("g", "c_total")}
+
+    async with several(3) as (one, two, three):
+        metrics = PeerMetrics(one)
+        for number, peers in ((5.0, two), (7.0, three)):
+            PeerMetrics(peers).tell(partial(told, number))
+        assert sums(await metrics.ask()) == {"g": 12.0, "c_total": 12.0}
+        for ends in range(1, 3):
+            three.tell("gone", to=0, index=1)  # as the supervisor does
+            two.answer("metrics", partial(told, 1.0))
+            await until(partial(one_is_gone, metrics))
+            assert sums(await metrics.ask()) == {"g": 8.0, "c_total": 13.0 + (ends - 1)}
+
+
+def one_is_gone(metrics: PeerMetrics) -> bool:
+    return 1 not in metrics._told
 
 
 async def test_one_that_is_silent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.cluster.peers._ANSWER_SECONDS", 1.0)
     async with several(3) as (one, two, _):
         two.answer("what", lambda: 2)
-        assert await one.ask("what") == [2]
+        answers: dict[int, Any] = {}
+        await one.ask("what", answers)
+        assert answers == {1: 2}
 
 
 async def test_a_word_that_meets_a_fault_ends_nothing() -> None:
@@ -75,7 +108,9 @@ async def test_who_has_no_line_asks_nobody() -> None:
     alone = Peers()
     alone.tell("word")
     alone.look()
-    assert await alone.ask("what") == []
+    answers: dict[int, Any] = {}
+    await alone.ask("what", answers)
+    assert answers == {}
 
 
 async def test_a_line_ends_with_the_other_end_and_loses_what_nobody_reads() -> None:
