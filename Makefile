@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 # What pytest makes of a test file's asserts takes 8 s for all of them: it is kept, whatever the shell says of .pyc files.
 export PYTHONDONTWRITEBYTECODE :=
 FAST := $(BIN)/pytest -m "not slow and not long" -n 4 --dist loadfile $(TESTS)
-SLOW := $(BIN)/pytest -m "slow and not long" -n 3 --dist loadfile
+# In our own order (tests/conftest.py): the files of minutes first.
+SLOW := $(BIN)/pytest -m "slow and not long" -n 3 --dist loadfile --no-loadscope-reorder
 LONG := $(BIN)/pytest -m long -n 2 --dist loadfile -rP
 
 .PHONY: bench compiled deb demo docs install uninstall test test-all test-long test-python fast lint format clean profile test-bare

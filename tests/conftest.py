@@ -30,6 +30,29 @@ pytest_plugins = ["tests.peers.fixtures"]
 _OF_THE_GATE = {"chromium", "haproxy", "postfix", "postgres", "strace"}
 # Not a program, but asked for in the same way: Postfix starts only as root.
 _ROOT = "root"
+# Files of minutes, the longest first. One that begins last keeps one process busy when all others have ended.
+_FIRST = (
+    "tests/e2e/test_workers.py",
+    "tests/e2e/docs/test_pages.py",
+    "tests/e2e/test_limits_over_faults.py",
+    "tests/e2e/packaging/test_packaging.py",
+    "tests/e2e/test_nodes.py",
+    "tests/e2e/test_lost_database.py",
+    "tests/e2e/test_disk.py",
+    "tests/e2e/test_leader.py",
+    "tests/unit/limits/test_limiter_over_kills.py",
+    "tests/e2e/test_kill_points.py",
+    "tests/e2e/test_pacing.py",
+    "tests/e2e/test_systemd.py",
+    "tests/e2e/test_clients.py",
+    "tests/e2e/test_failover.py",
+    "tests/e2e/test_directory_failover.py",
+    "tests/e2e/test_store_health.py",
+    "tests/e2e/packaging/test_wheel.py",
+    "tests/pages/test_admin_pages.py",
+    "tests/pages/test_message_pages.py",
+    "tests/pages/test_channel_pages.py",
+)
 _BEGUN = pytest.StashKey[float]()
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
 
@@ -44,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests whose programs are missing. Raises UsageError for them where CI=true.
+    """Leave out the tests whose programs are missing, and begin with the longest. Raises UsageError where CI=true.
 
     What needs a server, a browser or a tracer that takes long to start is a matter of `make test-all`: `make test` runs
     the same stores in SQLite, and looks at the same pages by HTTP.
@@ -59,7 +82,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError("CI runs every test, but " + "; ".join(sorted(counts)))
     config.stash[_LEFT_OUT] = counts
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not reasons[item]]
+    places = {config.rootpath / name: place for place, name in enumerate(_FIRST)}
+    items[:] = sorted(
+        (item for item in items if not reasons[item]), key=lambda item: places.get(item.path, len(places))
+    )
 
 
 def pytest_collection_finish() -> None:

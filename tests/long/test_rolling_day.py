@@ -152,9 +152,9 @@ class Day:
                 self._ask("channel.add", name=f"new{number}", values={"address": f"new{number}@acmejets.example"})
                 self._ask("channel.remove", name=f"new{number}")
             case 3:
-                self._ask("channel.password", name="support", password=WRONG)
+                self._ask("channel.password", name="support", password=WRONG, unchecked=True)
                 self._wait(0.1)
-                self._ask("channel.password", name="support", password=RIGHT)
+                self._ask("channel.password", name="support", password=RIGHT, unchecked=True)
         self.told.append(f"{number}: change {number % 4}")
 
     def _look_around(self, number: int) -> None:

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 from fastapi import Path
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, create_model
 
 Item = TypeVar("Item")
 
@@ -55,7 +55,7 @@ class Password(Given):
 class MailPassword(Password):
     """A password with which mail logs in at its server. It is tried there first."""
 
-    unchecked: bool = Field(
+    unchecked: StrictBool = Field(
         False, description="Keep it without trying it, or although the server refuses it.", examples=[False]
     )
 

@@ -86,7 +86,7 @@ def add_routes(routes: APIRouter) -> None:
         """Post one event of the type relay.test to a webhook, signed as all are."""
         return trial_result(await caller.all_of("webhook.test", number=number))
 
-    @subject.request("POST /webhooks/replay", "webhook.replay", Replayed, 404)
+    @subject.request("POST /webhooks/replay", "webhook.replay", Replayed, 404, 409)
     async def replay(caller: Asking, body: Replay) -> Any:
         """Let webhooks be told again what happened since a time."""
         return await caller.run("webhook.replay", since=body.since.isoformat(), number=body.number)
