@@ -34,6 +34,7 @@ _GAUGES: Mapping[str, str] = MappingProxyType(
     {
         "accounts_held": "Accounts and addresses that are held",
         "servers_unreached": "Servers that nobody gets through to",
+        "servers_on_backup": "Servers that cannot be reached, and whose mail goes by their backup",
         "connections": "Clients that are connected",
         "connections_limit": "How many clients may be connected at once",
         "loop_lag_seconds": "The longest that the event loop was late within the last minute",
@@ -53,6 +54,7 @@ Counts = list[dict[str, Any]]
 _TOGETHER: Mapping[str, Callable[[float, float], float]] = {
     "relay_build_info": max,
     "relay_servers_unreached": max,  # each process knows of those that it has tried
+    "relay_servers_on_backup": max,
     "relay_connections_limit": max,
     "relay_loop_lag_seconds": max,
     "relay_settings_ok": min,
@@ -80,7 +82,8 @@ class WebhookFigures(NamedTuple):
 class Now:
     """What is true at the moment of asking. `queue` is the number of waiting messages by state, or {}: nobody knows.
 
-    `oldest` is how long ago (seconds) the oldest of them came. `unreached`: servers that nobody gets through to.
+    `oldest` is how long ago (seconds) the oldest of them came. `unreached`: servers that nobody gets through to, and
+    `on_backup` those among them whose backup has taken over.
     `loop_lag`: the longest, in seconds, that the event loop was late within the last minute. `certificate_expires` is
     in seconds since 1970, None where there is none. `free`, `free_floor`: octets; below the floor no mail is taken.
     `webhooks` are by their numbers in relay.toml. `log_dropped`: lines of the log that this process could not write
@@ -91,6 +94,7 @@ class Now:
     oldest: Mapping[str, float] = field(default_factory=dict)
     accounts_held: int
     unreached: int = 0
+    on_backup: int = 0
     connections: int
     connections_limit: int = 0
     loop_lag: float = 0.0
@@ -349,6 +353,7 @@ class Metrics:
         values = {
             "accounts_held": now.accounts_held,
             "servers_unreached": now.unreached,
+            "servers_on_backup": now.on_backup,
             "connections": now.connections,
             "connections_limit": now.connections_limit,
             "loop_lag_seconds": now.loop_lag,

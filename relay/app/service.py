@@ -38,6 +38,7 @@ from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.recorder import Recorder
 from relay.directory.file import DirectoryFile, ReadFile
 from relay.directory.live import LiveDirectory
+from relay.directory.model import Server
 from relay.incoming.returned_mail import ReturnedMail
 from relay.listener.events import ListenerEvents
 from relay.listener.server import Listeners
@@ -61,7 +62,9 @@ from relay.store.people.directory import DirectoryTable, storage_of
 from relay.system.event_loop import TaskExitStack
 from relay.system.systemd import Systemd
 from relay.upstream.connections import unshared
+from relay.upstream.outcome import Failure
 from relay.upstream.pool import Upstream
+from relay.upstream.probe import reach
 from relay.upstream.transaction import Timeouts
 
 if TYPE_CHECKING:
@@ -360,6 +363,7 @@ class Service:
             telling=telling,
             lead=self._cluster.lead,
         )
+        attempts.backups.reach = lambda server: _look_for(server, self.settings)
         self.queue_runner = QueueRunner(attempts, shares, None if store.database.is_shared else store.clock)
         acceptance = Acceptance(
             hostname=hostname,
@@ -434,6 +438,7 @@ class Service:
             attempts.accounts,
             on_change=self._queue_changed,
             connections=lambda: self._standing.connections_of_accounts,
+            taken_over=attempts.backups.taken_over,
             limiter=attempts.limits,
         )
         self._standing = RelayStatus(
@@ -469,6 +474,12 @@ class Service:
             health=store.health,
             metrics=self._standing.metrics_text,
         )
+
+
+async def _look_for(server: Server, settings: Settings) -> Failure | None:
+    """Return why a server is not there; None: it is."""
+    seconds = settings.delivery.connect_timeout
+    return await reach(server, settings.effective_hostname, Timeouts(connect=seconds, reply=seconds))
 
 
 async def _say_goodbye(upstream: Upstream) -> None:

@@ -82,6 +82,7 @@ class RelayStatus:
             web=self.web.state if self.web else WebState(),
             mailboxes=self.returned_mail.status(),
             queue={},
+            unreached=self.queue_actions.unreached(),
         )
 
     def summary(self) -> str:
@@ -133,11 +134,13 @@ class RelayStatus:
         accounts_held: int = 0,
     ) -> Now:
         now, settings, certificate = datetime.now(UTC), self.reloading.settings, self.reloading.certificate
+        unreached = self.queue_actions.unreached()
         return Now(
             queue=queue or {},
             oldest={state: (now - created).total_seconds() for state, created in oldest.items()},
             accounts_held=accounts_held,
-            unreached=len(self.queue_actions.unreached()),
+            unreached=len(unreached),
+            on_backup=sum(bool(one.backup) for one in unreached),
             connections=self.listeners.connections,
             connections_limit=settings.limits.connections,
             loop_lag=self.lag.seconds,

@@ -214,6 +214,11 @@ def _print(found: Status, invocation: Invocation) -> None:
             f"  the log lacks {count(found.log.dropped, 'line')}: stderr could not be written to, or its reader hangs"
         )
     _print_held(found.accounts_held, invocation)
+    for one in found.unreached:
+        meanwhile = f"its mail goes by {words(one.backup)}" if one.backup else "its mail waits"
+        since = relative(moment(one.since), datetime.now(UTC))
+        print(f"  server {words(one.server)} cannot be reached, {since}; {meanwhile}:")
+        print(f"    {words(one.reason)}")
     _print_tokens(found.oauth, invocation)
     for mailbox in found.mailboxes:
         if mailbox.reason:

@@ -96,7 +96,8 @@ def reach_advice(unreached: UnreachedServer) -> str:
             look = "encryption does not begin: look at its security, its certificate and ca_file"
         case _:
             look = "it does not answer: look at its host and port, the network and the firewall"
-    then = "what waits goes on by itself when it is back"
+    taken = f"its mail goes by '{unreached.backup}' meanwhile" if unreached.backup else ""
+    then = taken or "what waits goes on by itself when it is back"
     return f"{look}; {then}; test it with: relay server test {unreached.server} --to ADDRESS"
 
 

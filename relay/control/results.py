@@ -150,6 +150,21 @@ class StoreState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreachedServer:
+    """A server that nobody gets through to: how many `times` in a row, and the `phase` and `reason` of the last one.
+
+    `backup` is the server that sends its mail meanwhile, "" where it waits.
+    """
+
+    server: str
+    since: str
+    times: int
+    phase: str
+    reason: str
+    backup: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """How a relay is. The defaults are those of one that does not run, of whose store nothing could be read.
 
@@ -175,6 +190,7 @@ class Status:
     queue: Mapping[str, int]
     oldest: str | None = None
     accounts_held: Sequence[HeldAccount] = ()
+    unreached: Sequence[UnreachedServer] = ()
     oauth: Sequence[TokenState] = ()
     store: StoreState = StoreState()
 
@@ -299,14 +315,3 @@ class AccountReleased:
 
     ok: bool = True
     account: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreachedServer:
-    """A server that nobody gets through to: how many `times` in a row, and the `phase` and `reason` of the last one."""
-
-    server: str
-    since: str
-    times: int
-    phase: str
-    reason: str

@@ -106,10 +106,19 @@ class Acceptance:
     def route_of_message(self, client: Client, envelope: Envelope, header: Header) -> Route:
         """Return the route of a message: by its envelope sender, or by From where that is null. Raises Refused.
 
-        A bounce of a mail server behind us leaves by the first of its routes that has a password.
+        It goes by the backup of its server where that is away.
         """
         if envelope.sender is not None:
-            return self.find_route(client, envelope.sender)
+            route = self.find_route(client, envelope.sender)
+        else:
+            route = self._route_of_null_sender(client, envelope, header)
+        return self.attempts.backups.way(route) if route.server.backup else route
+
+    def _route_of_null_sender(self, client: Client, envelope: Envelope, header: Header) -> Route:
+        """Return the route by the From header.
+
+        A bounce of a mail server behind us leaves by the first of its routes that has a password.
+        """
         author = from_address(header)
         if author is None:
             raise Refused(replies.NULL_SENDER_WITHOUT_FROM)

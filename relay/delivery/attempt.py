@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeAlias
 from relay import log
 from relay.config.settings import Settings
 from relay.delivery import replies
+from relay.delivery.backup_server import Backups
 from relay.delivery.events import MessageEvents
 from relay.delivery.holds import Accounts, lift
 from relay.delivery.outcome import (
@@ -98,7 +99,18 @@ class Attempts:
     telling: MessageEvents = field(default_factory=MessageEvents)
     mismatch: Mismatch = Mismatch.REWRITE
     lead: Lead = field(default_factory=Unrivalled)
+    backups: Backups = field(init=False)
     _following: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Know which servers have a backup."""
+        self.backups = Backups(
+            directory=lambda: self.routing().directory,
+            secrets=self.secrets,
+            accounts=self.accounts,
+            telling=self.telling,
+            clock=lambda: self.recorder.clock(),  # noqa: PLW0108  that of later
+        )
 
     def adopt(self, settings: Settings) -> None:
         """Work by these settings from now on; an attempt under way goes on as it began."""
@@ -189,6 +201,9 @@ class Attempts:
         Raises _OverLimit where that is nobody.
         """
         server = route.server
+        if permit is not None and permit.scope != server.scope(route.account):  # it goes another way meanwhile
+            permit.end()
+            permit = None
         if permit is None and is_limited(server):
             permit = await self.limits.permit(server, route.account, attempt.message.profile)
             if permit is None:
@@ -273,7 +288,10 @@ class Attempts:
         accounts, now = self.accounts, self.recorder.clock()
         if outcome.failure is None:  # it ends what was counted against the account meanwhile
             accounts.count(route.account, outcome)
-        accounts.servers.note(route.server.name, outcome, self.recorder.clock)
+        if route.server.backup:
+            self.backups.note(route.server, outcome.failure)
+        else:
+            accounts.servers.note(route.server.name, outcome.failure, self.recorder.clock)
         failure = consequence_of(outcome)
         if failure is None:
             if outcome.accepted is not None:
@@ -426,7 +444,7 @@ class Attempts:
         if route is None:
             gone = f"the profile '{message.profile}' is gone" if message.profile else "there is no default server"
             raise Refused(Reply(451, "4.3.5", gone), gone, meaning=Meaning.LOGIN_REFUSED)
-        return route
+        return self.backups.way(route) if route.server.backup else route
 
     async def _end_refused(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         """Record an attempt that we ended ourselves: no server was asked."""

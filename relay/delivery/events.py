@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from relay import log
 from relay.delivery.outcome import State
 from relay.directory.client import Client
-from relay.directory.model import Account
+from relay.directory.model import Account, Server
 from relay.directory.routing import Route
 from relay.mail.address import Address
 from relay.mail.envelope import Envelope
@@ -177,6 +177,18 @@ class MessageEvents:
     def paced(self, server: str) -> None:
         """A client's message cannot leave now: its account has used up a limit. Its journey says which."""
         self.metrics.paced(server)
+
+    def away(self, server: Server, why: str) -> None:
+        """A server with a backup cannot be reached, and that takes over; `why` "": it is back."""
+        if why:
+            log.warned(
+                "the server cannot be reached; its backup takes over",
+                server=server.name,
+                backup=server.backup,
+                reason=why,
+            )
+        else:
+            log.changed(what="server", state="it is reached again, and has its mail from now on", server=server.name)
 
     def slowed(self, account: Account, reason: str, until: datetime) -> None:
         """A server asked for a slower pace: an account makes a pause."""

@@ -3,7 +3,7 @@ whether anybody reaches it.
 
 Holds are kept in the store, so that a restart forgets none; here is what is in effect, and every question about it
 is answered from memory. Slowness is only here: after a restart the account tries its luck anew. So is what is known of
-servers, which changes nothing about delivery: it is for those who look after them.
+servers: it is for those who look after them, and for `relay.delivery.backup_server`.
 """
 
 import time
@@ -126,6 +126,7 @@ class Accounts:
         self._holds = {key: moved(row) for key, row in self._holds.items()}
         self._stored = {key: moved(row) for key, row in self._stored.items()}
         self._slow = {scope: replace(slow, until=slow.until + step) for scope, slow in self._slow.items()}
+        self.servers.move(step)
 
     def slowness_of(self, account: Account, now: datetime) -> Slowness | None:
         """Return the pause an account makes now, alone or with all of its server."""
@@ -355,9 +356,8 @@ class ServerHealth:
         self.known: dict[str, Unreached] = {}
         self.on_change: Callable[[str, Unreached | None], None] = lambda _server, _unreached: None
 
-    def note(self, server: str, outcome: Outcome, clock: Callable[[], datetime]) -> None:
+    def note(self, server: str, failure: Failure | None, clock: Callable[[], datetime]) -> None:
         """Take note of how an attempt at a server ended. Costs nothing where all is well."""
-        failure = outcome.failure
         if failure is None or failure.phase not in BEFORE_LOGIN or failure.meaning is not Meaning.TEMPORARY:
             if self.known.pop(server, None) is not None:
                 self.on_change(server, None)
@@ -373,6 +373,11 @@ class ServerHealth:
             self.known.pop(server, None)
         else:
             self.known[server] = unreached
+
+    def move(self, step: timedelta) -> None:
+        """The clock was set by that."""
+        for name, one in self.known.items():
+            self.known[name] = replace(one, since=one.since + step, last=one.last + step)
 
     def unreached(self, now: datetime) -> list[Unreached]:
         """Return those that were tried in vain of late, the one that is away longest first."""

@@ -64,6 +64,7 @@ class QueueRunner:
         self._is_directory_new = True
         self._known_of: Directory | None = None
         self._known: frozenset[Account] = frozenset()
+        self._taken_over: dict[str, str] = {}  # servers that are away, with those that send their mail
         self._is_stopping = False
         self._is_resting = False
         self._lost_at = 0.0
@@ -124,6 +125,7 @@ class QueueRunner:
         if self._tasks:
             await asyncio.wait(set(self._tasks))
         await self._lateness.stop()
+        await self._attempts.backups.stop()
 
     def directory_changed(self) -> None:
         """Free what is held for an account that no longer sends for its profile, and try what has another way now."""
@@ -149,12 +151,30 @@ class QueueRunner:
         if self._is_stopping or self._is_resting:
             return
         now = self._now()
+        if self._accounts.servers.known or self._taken_over:
+            await self._look_at_servers()
         for account, profiles in self._by_account(await self._queue.due_times(), now).items():
             self._look_for_late(account, profiles)
             if account in self._workers:
                 self._workers[account].take_more(profiles)
             elif self._may_begin(account):
                 self._begin(account, profiles)
+
+    async def _look_at_servers(self) -> None:
+        """Probe those that are away; where a backup took over, or no longer has to, let what waits go the new way."""
+        backups = self._attempts.backups
+        backups.look()
+        before, now = self._taken_over, backups.taken_over()
+        if before == now or not self._lead.is_ours:
+            return
+        await self._free_strays()
+        others = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+        directory = self._attempts.routing().directory
+        for profile in await self._queue.due_times():
+            server, _ = self._way(profile, directory)
+            if server is not None and server.name in others:
+                await self._queue.make_due(self._now(), profile=profile, pausing=str(State.UNKNOWN))
+        self._taken_over = now
 
     async def _follow_clock(self, began: float) -> None:
         """Where the clock was set, let what waits be due as before; and see that nothing waits longer than it may."""
@@ -278,6 +298,10 @@ class QueueRunner:
         found: Profile | None = directory.profile(profile) if profile is not None else None
         if profile is not None and found is None:
             return Account("", profile)
+        server = directory.server_of(found) if found else directory.servers.get(directory.default_server or "")
+        if server is not None and server.backup and server.name in self._accounts.servers.known:
+            route = self._attempts.routing().route_of(found) if found else self._attempts.routing().default_route()
+            return self._attempts.backups.way(route).account if route else Account("", profile or "")
         account = directory.account_of(found) if found else self._default_account()
         return account or Account("", profile or "")
 

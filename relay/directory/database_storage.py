@@ -17,7 +17,7 @@ from relay.directory.document import StoredTable, changes, value_of
 from relay.directory.model import Directory
 from relay.directory.reading import NOTHING_KNOWN
 from relay.directory.rules.incremental import TABLES, CheckedDirectory, Entry
-from relay.directory.rules.servers import oauth_warnings
+from relay.directory.rules.servers import backup_warnings, oauth_warnings
 from relay.directory.rules.validation import inline_passwords, parse_directory
 from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Document, Edit, Snapshot, State
 from relay.system.process import in_short_turns
@@ -242,6 +242,7 @@ class DatabaseStorage:
         message = "a password stands in a row of the database; move it to the vault: relay secrets import"
         found = [
             *oauth_warnings(directory),
+            *backup_warnings(directory),
             *((key, message) for key in inline_passwords(directory)),
         ]
         return tuple(Fault(self.name, key, message) for key, message in found)

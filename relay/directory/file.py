@@ -28,7 +28,7 @@ import tomli_w
 from relay.config.faults import Fault, Faults
 from relay.config.schema import parse_toml
 from relay.directory.model import Directory
-from relay.directory.rules.servers import oauth_warnings
+from relay.directory.rules.servers import backup_warnings, oauth_warnings
 from relay.directory.rules.validation import inline_passwords, parse_directory
 from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Edit, Snapshot, State
 from relay.system.files import create_private, sync_folder, take_folder_owner
@@ -92,8 +92,9 @@ class DirectoryFile:
         return self.fingerprint().size > LARGE
 
     def warnings(self, directory: Directory) -> tuple[Fault, ...]:
-        """Return a warning for each password that stands in the file, and for each server without its OAuth app."""
-        found = [Fault(str(self.path), key, message) for key, message in oauth_warnings(directory)]
+        """Return a warning for each password in the file, server without its OAuth app, and backup of no use."""
+        unfit = (*oauth_warnings(directory), *backup_warnings(directory))
+        found = [Fault(str(self.path), key, message) for key, message in unfit]
         return (*found, *self._readable_passwords(directory))
 
     def _readable_passwords(self, directory: Directory) -> tuple[Fault, ...]:

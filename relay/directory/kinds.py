@@ -122,6 +122,10 @@ def move_profiles(document: Document, name: str, to: str) -> None:
 
 def _check_server_unused(document: Document, name: str) -> None:
     _check_not_default(document, name)
+    for other, entry in entries_mentioning(document, "servers", name):
+        if entry.get("backup") == name:
+            sentence = f"'{name}' is the backup of server '{other}'; take it out first"
+            raise EditRefused(sentence, remedy=Remedy("server.set", other, {"backup": None}))
     if users := _users_of_server(document, name):
         count = "1 profile sends" if len(users) == 1 else f"{len(users)} profiles send"
         raise EditRefused(f"{count} through '{name}'; say where to", "move_to")
@@ -265,7 +269,7 @@ SERVER = EntryKind(
     form=(
         FormGroup("", ("preset", "kind", "host", "security", "port")),
         FormGroup("Login", ("auth", "username", "password", "address")),
-        FormGroup("Use", ("default", "internal", "null_sender")),
+        FormGroup("Use", ("default", "internal", "null_sender", "backup")),
         FormGroup("Certificate and encryption", ("verify_tls", "ca_file", "allow_plaintext_password"), is_folded=True),
         FormGroup(
             "Limits",

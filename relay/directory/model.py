@@ -256,6 +256,12 @@ class Server:
         "Whether these limits count all accounts of the server together.",
         Asked("All accounts of this server together have these limits"),
     ] = False
+    backup: Annotated[
+        str,
+        "The server by which its mail goes while it cannot be reached, as the same address and by a secret of its own; "
+        '"": mail waits.',
+        Asked("Backup server", "Its mail goes by this one while it cannot be reached.", placeholder="none"),
+    ] = ""
     answers: Annotated[tuple[AnswerRule, ...], "What answers of this server mean, before our own table is asked."] = ()
     oauth: Annotated[OAuthClient | None, "The app that asks for tokens, for auth oauth2."] = None
     incoming: Mailbox = None

@@ -33,12 +33,13 @@ def is_limited(server: Server) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class Permit:
-    """One hand-over. `recipients` is how many were charged.
+    """One hand-over, within the limits of a `scope` (`Server.scope`). `recipients` is how many were charged.
 
     `promise` is what it has of the day, `message` of the minute, at `rate`; `pass_on` gives that to the next, `changed`
     is called when others may go. What begins is on disk before; where the store fails nothing may leave.
     """
 
+    scope: str = ""
     promise: Promise | None = None
     rate: Rate | None = None
     message: Message | None = None
@@ -182,7 +183,7 @@ class Limiter:
             if promise is None:
                 return None
         if not server.messages_per_minute:
-            return Permit(promise=promise)
+            return Permit(scope=server.scope(account), promise=promise)
         lane, message = self._lane(server, account), None
         try:
             message = await self._wait(lane, profile, within)
@@ -192,7 +193,14 @@ class Limiter:
         if message is None:
             return None
         pass_on, changed = partial(self._give, lane), lane.wake.set
-        return Permit(promise=promise, rate=lane.rate, message=message, changed=changed, pass_on=pass_on)
+        return Permit(
+            scope=server.scope(account),
+            promise=promise,
+            rate=lane.rate,
+            message=message,
+            changed=changed,
+            pass_on=pass_on,
+        )
 
     def room(self, server: Server, account: Account) -> float:
         """Return how many recipients may still be sent to today; infinity where nobody counts."""

@@ -1,6 +1,7 @@
 """A test of a server as people watch it: one step after the other, with the server's own words where one fails."""
 
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 from relay.directory.model import Account, Auth, Kind, Security, Server
@@ -13,7 +14,7 @@ from relay.system.process import in_short_turns
 from relay.upstream.connection import Connection
 from relay.upstream.dial import Contexts
 from relay.upstream.dialog import data, mail, rcpt
-from relay.upstream.outcome import Failed, Phase
+from relay.upstream.outcome import Failed, Failure, Phase
 from relay.upstream.steps import STEPS, Step, tls_words, words_of
 from relay.upstream.transaction import Timeouts, Transfer
 
@@ -62,6 +63,24 @@ async def probe(
         await connection.close()
     except Failed as failed:
         yield Step(STEPS[failed.failure.phase], ok=False, detail=words_of(failed.failure), failure=failed.failure)
+    finally:
+        connection.abort()
+
+
+async def reach(server: Server, hello: str, timeouts: Timeouts) -> Failure | None:
+    """Return why a connection up to EHLO failed, or up to TCP of a server with an API; None: the server is there."""
+    is_smtp = server.kind is Kind.SMTP
+    at = replace(server, kind=Kind.SMTP, host=server.effective_host, port=server.effective_port)
+    connection = Connection(at, hello=domain_key(hello), timeouts=timeouts, contexts=Contexts())
+    try:
+        await connection.connect(await connection.resolve())
+        if is_smtp:
+            await connection.begin()
+            await connection.hello()
+            await connection.close()
+        return None
+    except Failed as failed:
+        return failed.failure
     finally:
         connection.abort()
 

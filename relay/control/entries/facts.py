@@ -39,6 +39,9 @@ class ServerFacts(TypedDict):
         Asked("State"),
     ]
     held_since: Annotated[str | None, "Since when its own account is held."]
+    taken_over_by: Annotated[
+        str | None, "The server that sends its mail now, because it cannot be reached; null where it does itself."
+    ]
     accounts_held: Annotated[int, "How many accounts at this server are held."]
     password_set: _PasswordSet
     password_for_another: _ForAnother

@@ -82,6 +82,7 @@ def _describe_servers(parts: ControlContext) -> Describe:
     directory = parts.directory.routing().directory
     used = Counter((profile.server or directory.default_server, profile.kind) for profile in directory.profiles())
     troubled = parts.queue_actions.troubled()
+    taken = {one.server: one.backup for one in parts.queue_actions.unreached()}
 
     def describe(server: Server) -> Record:
         ref = token_ref(server, server) or ref_of(server, server)
@@ -93,6 +94,7 @@ def _describe_servers(parts: ControlContext) -> Describe:
             "used_by_agents": used[server.name, ProfileKind.AGENT],
             "state": cast("AccountState", own.state) if own else "ok",
             "held_since": own.held_since if own else None,
+            "taken_over_by": taken.get(server.name) or None,
             "accounts_held": len({one.account for one in here if one.state == "held"}),
             "password_set": parts.secrets.is_set(ref),
             "password_for_another": parts.secrets.is_set_for_another(ref),

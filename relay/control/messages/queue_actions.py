@@ -22,7 +22,10 @@ from relay.store.queue.queue import Queue
 
 
 class StoreQueueActions:
-    """Actions on the queue. `on_change` tells a running relay, where one runs here, that something changed."""
+    """Actions on the queue. `on_change` tells a running relay, where one runs here, that something changed.
+
+    `taken_over` returns which server sends the mail of which ones that are away, by their names.
+    """
 
     def __init__(
         self,
@@ -33,7 +36,9 @@ class StoreQueueActions:
         on_change: Callable[[], None] | None = None,
         connections: Callable[[], Mapping[str, int]] | None = None,
         limiter: Limiter | None = None,
+        taken_over: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        self._taken_over = taken_over
         self._queue = queue
         self._routing = routing
         self._accounts = accounts
@@ -130,10 +135,15 @@ class StoreQueueActions:
 
     def unreached(self) -> list[UnreachedServer]:
         """Return the servers of the directory that nobody gets through to."""
-        servers = self._routing().directory.servers
+        servers, taken = self._routing().directory.servers, self._taken_over()
         return [
             UnreachedServer(
-                server=one.server, since=rfc3339(one.since), times=one.times, phase=str(one.phase), reason=one.why
+                server=one.server,
+                since=rfc3339(one.since),
+                times=one.times,
+                phase=str(one.phase),
+                reason=one.why,
+                backup=taken.get(one.server, ""),
             )
             for one in self._accounts.servers.unreached(datetime.now(UTC))
             if one.server in servers

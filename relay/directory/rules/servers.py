@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.config.endpoint import is_host_name
+from relay.config.schema import no_such
 from relay.directory.model import Auth, Directory, Kind, Profile, Security, Server
 from relay.directory.reading import Findings, Reading
 from relay.directory.tables import Incoming, OAuthClient
@@ -45,6 +46,7 @@ def server_faults(reading: Reading) -> Findings:
         for rule in (_host, _api, _address, _login, _plaintext):
             for key, message in rule(server):
                 yield f"servers.{server.name}.{key}", message
+        yield from _backup(server, reading)
         sender = senders.get(server.name)
         if sender is not None:
             for key, message in needs_of(server, f"{sender.kind} '{sender.name}'"):
@@ -140,6 +142,47 @@ def _is_host(host: str) -> bool:
         return is_host_name(host) or (not host.isascii() and bool(domain_key(host)))
     except AddressError:
         return False
+
+
+def _backup(server: Server, reading: Reading) -> Findings:
+    """Yield what is wrong with the server that takes over: it is another one, for the same profiles, in no circle."""
+    names, servers = reading.names["servers"], reading.directory.servers
+    key = f"servers.{server.name}.backup"
+    if not server.backup:
+        return
+    if server.backup == server.name:
+        yield key, "it cannot take over from itself; name another server, or remove it"
+    elif server.backup not in names:
+        yield key, no_such("server", server.backup, names)
+    elif server.backup in servers:
+        if servers[server.backup].internal and not server.internal:
+            which = f"server '{server.backup}' is internal, where no profile has its own account"
+            yield key, f"{which}; name another, or set internal = true here, too"
+        if _is_circle(server, servers):
+            yield key, "the backups go round in a circle; remove one of them"
+
+
+def _is_circle(server: Server, servers: Mapping[str, Server]) -> bool:
+    """Whether the backups that follow a server come back to it."""
+    seen = {server.name}
+    following = servers.get(server.backup)
+    while following is not None and following.name not in seen:
+        seen.add(following.name)
+        following = servers.get(following.backup)
+    return following is server
+
+
+def backup_warnings(directory: Directory) -> Findings:
+    """Yield (key, sentence) for each backup by which mail would leave as somebody else: that waits."""
+    senders = _senders(directory)
+    for server in directory.servers.values():
+        backup = directory.servers.get(server.backup)
+        if backup is None or server.name not in senders:
+            continue
+        ours, theirs = server.identity, backup.identity
+        if ours is not None and (theirs is None or theirs.key != ours.key):
+            other = f"by '{backup.name}' it would leave as {theirs or 'nobody'}, so it waits instead"
+            yield f"servers.{server.name}.backup", f"mail leaves as {ours}, and {other}; give both the same address"
 
 
 def _address(server: Server) -> Findings:

@@ -232,6 +232,24 @@ class LogState(Body):
     dropped: int = Field(description="How many lines could not be written since the start.", examples=[0])
 
 
+class UnreachedServer(Body):
+    """A server that nobody gets through to."""
+
+    server: str = Field(examples=["acmejets"])
+    since: str = Field(description="Since when no attempt got as far as a login.", examples=["2026-11-24T10:01:00Z"])
+    times: int = Field(description="How many attempts in a row did not.", examples=[3])
+    phase: str = Field(
+        description="How far the last one came: resolve, connect, greeting, ehlo or starttls.", examples=["connect"]
+    )
+    reason: str = Field(
+        description="How it ended.",
+        examples=["451 4.4.1 The mail server cannot be reached (connection refused by 192.0.2.25 port 587)"],
+    )
+    backup: str = Field(
+        description='The server that sends its mail meanwhile; "" where that waits.', examples=["acmejets-second"]
+    )
+
+
 class Status(Told):
     """How the relay is."""
 
@@ -259,6 +277,7 @@ class Status(Told):
         description="When the oldest message came that waits.", examples=["2026-11-24T09:58:12Z"]
     )
     accounts_held: list[HeldAccount]
+    unreached: list[UnreachedServer] = Field(description="The one that is away longest first.")
     oauth: list[Authorization]
 
 
@@ -300,19 +319,9 @@ class Trouble(HeldAccount):
     )
 
 
-class UnreachedServer(Body):
+class AdvisedServer(UnreachedServer):
     """A server that nobody gets through to, and what to do."""
 
-    server: str = Field(examples=["acmejets"])
-    since: str = Field(description="Since when no attempt got as far as a login.", examples=["2026-11-24T10:01:00Z"])
-    times: int = Field(description="How many attempts in a row did not.", examples=[3])
-    phase: str = Field(
-        description="How far the last one came: resolve, connect, greeting, ehlo or starttls.", examples=["connect"]
-    )
-    reason: str = Field(
-        description="How it ended.",
-        examples=["451 4.4.1 The mail server cannot be reached (connection refused by 192.0.2.25 port 587)"],
-    )
     advice: str = Field(
         description="What to do.",
         examples=["it does not answer: look at its host and port, the network and the firewall"],
@@ -349,7 +358,7 @@ class Overview(Told):
     )
     troubled: int = Field(description="How many accounts are held or slowed.", examples=[1])
     accounts: list[Trouble] = Field(description="The worst of them, at most 50.")
-    unreached: list[UnreachedServer] = Field(description="The one that is away longest first.")
+    unreached: list[AdvisedServer] = Field(description="The one that is away longest first.")
     directory: DirectoryState
     mailboxes: list[MailboxState] = Field(description="Those that cannot be read.", examples=[[]])
     steps: Steps

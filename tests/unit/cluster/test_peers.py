@@ -17,7 +17,7 @@ from relay.delivery.outcome import Schedule
 from relay.directory.model import Account, Meaning, Server
 from relay.mail.reply import Reply
 from relay.metrics import Counts
-from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.outcome import Failure, Phase
 from tests.unit.cluster.cluster_kit import several, until
 
 
@@ -164,12 +164,12 @@ async def test_pauses_and_servers_that_are_away_are_known_to_all() -> None:
             share_pauses(peers, known)
             share_server_health(peers, known.servers)
         pause = here.slow_down(SERVER, JANE, SLOWER, NOW)
-        here.servers.note("acmejets", Outcome(host="h", failure=AWAY), lambda: NOW)
+        here.servers.note("acmejets", AWAY, lambda: NOW)
         await until(lambda: bool(there.servers.unreached(NOW)))
         assert there.slowness_of(JANE, NOW) == pause
         assert there.servers.unreached(NOW) == here.servers.unreached(NOW)
         there.release("acmejets", "jane")
-        there.servers.note("acmejets", Outcome(host="h", accepted=Reply(250, "2.0.0", "Ok")), lambda: NOW)
+        there.servers.note("acmejets", None, lambda: NOW)
         await until(lambda: not here.servers.unreached(NOW))
         assert here.slowness_of(JANE, NOW) is None
 
@@ -180,7 +180,7 @@ async def test_one_that_begins_is_told_what_is_known() -> None:
         share_pauses(one, here)
         share_server_health(one, here.servers)
         pause = here.slow_down(SERVER, JANE, SLOWER, NOW)
-        here.servers.note("acmejets", Outcome(host="h", failure=AWAY), lambda: NOW)
+        here.servers.note("acmejets", AWAY, lambda: NOW)
         share_pauses(two, there)  # what was told before is lost
         share_server_health(two, there.servers)
         two.begin()

@@ -15,7 +15,7 @@ from relay.delivery.holds import Accounts
 from relay.delivery.outcome import Schedule, State
 from relay.directory.model import Account, Auth, Meaning, Server
 from relay.mail.reply import Reply
-from relay.upstream.outcome import Failure, Outcome, Phase
+from relay.upstream.outcome import Failure, Phase
 from tests.unit.control.control_kit import AdminOperations, operations_in, parts_in, with_holds_read
 from tests.unit.control.queue_kit import START, hold_row, new, stored
 
@@ -100,7 +100,7 @@ async def test_a_server_that_nobody_reaches_is_told_with_what_to_do(
     reply = Reply(451, "4.4.1", "The mail server cannot be reached")
     failure = Failure(phase=phase, reply=reply, meaning=Meaning.TEMPORARY, from_server=False, detail="refused")
     for server in ("other", "other", "gone"):
-        accounts.servers.note(server, Outcome(host="h", failure=failure), lambda: datetime.now(UTC))
+        accounts.servers.note(server, failure, lambda: datetime.now(UTC))
     actions = StoreQueueActions(parts.queue, parts.directory.routing, accounts)
     (one,) = (await AdminOperations(replace(parts, queue_actions=actions)).run("overview", {}))["unreached"]
     assert (one["server"], one["times"], one["reason"]) == ("other", 2, f"{reply} (refused)")
