@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.gmail_kit import directory
 from tests.e2e.graph_kit import QUICK, held, message, submit
 from tests.e2e.kills import start_to_die, wait_for_kill
 from tests.peers.fixtures import StartRelay
 from tests.peers.gmail import GmailServer, gmail_server
-from tests.peers.relay import Relay, Table
+from tests.peers.relay import Relay
 from tests.peers.rows import each_row
 from tests.peers.system import wait_until
 
@@ -28,37 +29,6 @@ POINTS = (
 def gmail() -> Iterator[GmailServer]:
     with gmail_server() as server:
         yield server
-
-
-def directory(gmail: GmailServer, key_file: Path) -> Table:
-    """A channel for each way to send, by a service account that acts for all users of the domain."""
-    oauth = {
-        "provider": "custom",
-        "client_id": "117",
-        "flow": "client_credentials",
-        "token_url": f"{gmail.url}/token",
-        "scope": "https://mail.google.com/",
-        "key_file": str(gmail.write_account(key_file)),
-    }
-    server = {"kind": "gmail", "api_url": gmail.url, "auth": "oauth2", "oauth": oauth}
-    return {
-        "default_server": "gmail",
-        "servers": {
-            "gmail": {**server, "username": "mailer@acme.example"},
-            "house": {**server, "username": "house@acme.example", "internal": True},
-        },
-        "channels": {
-            "support": {"address": "support@acme.example", "override": True, "server": "gmail"},
-            "sales": {"address": "sales@acme.example"},
-            "news": {"address": "news@acme.example", "server": "house"},
-            "desk": {
-                "address": "desk@acme.example",
-                "override": True,
-                "server": "gmail",
-                "username": "support@acme.example",
-            },
-        },
-    }
 
 
 @pytest.fixture

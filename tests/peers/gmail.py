@@ -177,6 +177,8 @@ class GmailServer:
         with self._changed:
             number = f"m{next(self._numbers)}"
             self._sent.append(Sent(number, user, mime, {**headers, "from": own}, people, time.time()))
+            for each in self.accounts.keys() & set(people):
+                self.inbox.deliver(each, mime, "INBOX")
             self._changed.notify_all()
         if mood == "lost after":
             raise LostAnswer
