@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _WAITING = ("queued", "unknown")
 
 
-class Alerting:
+class AlertNotifications:
     """Lets the process that leads watch, and tell whom the settings name. `aclose` ends it."""
 
     def __init__(
@@ -154,7 +154,7 @@ NAME = "webhook-events."
 """How the files of `relay.webhooks.journal` begin."""
 
 
-class Telling:
+class WebhookNotifications:
     """Lets the queue write what webhooks are to be told, and the process that leads tell them. `aclose` ends it.
 
     Only the first process of a relay may lead; the others load nothing of what tells them.

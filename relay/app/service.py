@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from relay import __version__, log
 from relay.app.admin_server import AdminServer
 from relay.app.changes import Changes, begin_counters, tell_directory, warn_of_directory
-from relay.app.notifications import Alerting, Telling
+from relay.app.notifications import AlertNotifications, WebhookNotifications
 from relay.app.open_store import OpenStore, cluster_of, open_limiter
 from relay.app.reload import LiveSettings
 from relay.app.status import RelayStatus
@@ -120,7 +120,7 @@ class Service:
         self._logins: Logins
         self._standing: RelayStatus
         self._changes: Changes
-        self._webhooks: Telling
+        self._webhooks: WebhookNotifications
         self._store: OpenStore
         self._maintenance: Maintenance
         self._parts: ControlContext
@@ -262,7 +262,7 @@ class Service:
         )
         self._reloading.subscribe(store.spools.adopt)
         vault, queue = store.vault, store.queue
-        self._webhooks = Telling(queue, self._cluster.lead, self.metrics, self._place)
+        self._webhooks = WebhookNotifications(queue, self._cluster.lead, self.metrics, self._place)
         closing.push_async_callback(self._webhooks.aclose)
         self._reloading.subscribe(lambda now: self._later(self._webhooks.follow(now)))
         self._node = self._cluster.node
@@ -307,7 +307,9 @@ class Service:
         self._later(self._webhooks.follow(self.settings))
         if self._place.is_first:
             node, wake = self._node.node.name, self._queue_changed
-            alerts = Alerting(self._reloading, attempts, self.tokens, node, wake, self.metrics, lambda: self._parts)
+            alerts = AlertNotifications(
+                self._reloading, attempts, self.tokens, node, wake, self.metrics, lambda: self._parts
+            )
             self._closing.push_async_callback(alerts.aclose)
             self._reloading.subscribe(lambda now: self._later(alerts.follow(now)))
             self._later(alerts.follow(self.settings))

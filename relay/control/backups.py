@@ -30,7 +30,7 @@ from typing import BinaryIO
 from relay import __version__
 from relay.config.settings import Settings
 from relay.control.refused import Refused
-from relay.delivery.by_hand import HELD_BY_HAND, hold
+from relay.delivery.administrative_actions import HELD_BY_HAND, hold
 from relay.secrets.master_key import KeyFile, key_source
 from relay.secrets.vault import Vault
 from relay.store.db.database import open_database

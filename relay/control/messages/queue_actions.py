@@ -11,7 +11,7 @@ from relay import log
 from relay.control.json_values import fields_of
 from relay.control.messages.records import rfc3339
 from relay.control.results import AccountState, OpenAccount, TroubledAccount, UnreachedServer
-from relay.delivery import by_hand
+from relay.delivery import administrative_actions
 from relay.delivery.holds import Accounts, lift
 from relay.delivery.outcome import State
 from relay.directory.model import Account, Directory, Meaning, Server
@@ -63,14 +63,14 @@ class StoreQueueActions:
 
     async def hold(self, id_: str, /) -> bool:
         """Hold a message."""
-        is_held = await self._queue.edit(id_, by_hand.hold(datetime.now(UTC)))
+        is_held = await self._queue.edit(id_, administrative_actions.hold(datetime.now(UTC)))
         if is_held:
-            log.held(**await self._facts(id_), reason=by_hand.HELD_BY_HAND)
+            log.held(**await self._facts(id_), reason=administrative_actions.HELD_BY_HAND)
         return is_held
 
     async def release(self, id_: str, /) -> bool:
         """Release a message that is held."""
-        is_released = await self._queue.edit(id_, by_hand.release(datetime.now(UTC)))
+        is_released = await self._queue.edit(id_, administrative_actions.release(datetime.now(UTC)))
         if is_released:
             log.released(**await self._facts(id_))
         self._tell_change()
@@ -85,7 +85,7 @@ class StoreQueueActions:
 
     async def remove(self, id_: str, /) -> bool:
         """Remove a message."""
-        return await self._queue.edit(id_, by_hand.remove(datetime.now(UTC)))
+        return await self._queue.edit(id_, administrative_actions.remove(datetime.now(UTC)))
 
     async def export(self, id_: str, /) -> AsyncIterator[bytes] | None:
         """Return a message as it came."""
@@ -197,7 +197,7 @@ class StoreQueueActions:
 
     async def _retry(self, id_: str, now: datetime) -> bool:
         with suppress(Leased):  # a relay ended in the middle of an attempt: the next one looks into that first
-            return await self._queue.edit(id_, by_hand.retry(now))
+            return await self._queue.edit(id_, administrative_actions.retry(now))
         return False
 
     def _state(self, account: Account, hold: HoldRow | None, profiles: list[str], now: datetime) -> AccountState:

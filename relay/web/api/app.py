@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from relay import __version__
 from relay.control.actor import Actor, Role, Way
 from relay.control.operations import Operations
-from relay.web.api import entries, messages, people, queue, secrets, sheets, system, trials, ways, webhooks
+from relay.web.api import entries, messages, people, queue, routes, secrets, sheets, system, trials, webhooks
 from relay.web.api.bodies import example_of
 from relay.web.api.problems import Problem, add_handlers, described_problems, name_of_problem
 from relay.web.api.request_checks import ApiRoute, RequestChecks
@@ -104,7 +104,7 @@ _VIEWER = Actor(name="", role=Role.VIEWER, way=Way.API)
 # In this order the description has them.
 _ROUTES = (
     system.add_routes,
-    ways.add_routes,
+    routes.add_routes,
     trials.add_routes,
     sheets.add_routes,
     secrets.add_routes,

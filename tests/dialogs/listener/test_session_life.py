@@ -198,7 +198,7 @@ async def test_a_client_that_does_not_read_stops_nobody_else() -> None:
         deaf.writer.transport.abort()
 
 
-async def test_the_desk_is_told_who_sent_what_and_how() -> None:
+async def test_acceptance_is_told_who_sent_what_and_how() -> None:
     async with door() as relay, relay.client() as client:
         await client.begin(
             b"MAIL FROM:<support@acmejets.example> SIZE=21 BODY=8BITMIME SMTPUTF8\r\n", RCPT, b"DATA\r\n"

@@ -127,7 +127,7 @@ async def test_a_line_ends_with_the_other_end_and_loses_what_nobody_reads() -> N
     two.close()
 
 
-async def test_the_census_counts_what_all_have_open() -> None:
+async def test_peer_counts_are_what_all_have_open() -> None:
     async with several(2) as (one, two):
         first = Open(pid=1, connections=3, clients={"10.0.0.1": 2, "10.0.0.2": 1}, accounts={"s/a": 1})
         second = Open(pid=2, connections=2, clients={"10.0.0.1": 2}, accounts={"s/a": 2, "s/b": 1})

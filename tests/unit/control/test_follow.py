@@ -13,7 +13,7 @@ from relay.control.context import ControlContext
 from relay.control.messages import follow
 from relay.control.messages.follow import news_between
 from relay.control.refused import Refused
-from relay.delivery.by_hand import hold, release, remove
+from relay.delivery.administrative_actions import hold, release, remove
 from relay.delivery.outcome import State
 from relay.store.queue.history import QueueStates
 from relay.system.clock import utc_now

@@ -16,7 +16,7 @@ from relay.mail.dsn_parameters import Notify, Return
 from relay.store.queue.messages import NewMessage, StoredMessage
 from relay.upstream.outcome import Outcome, Phase
 from tests.unit.delivery.bench_kit import DIRECTORY
-from tests.unit.delivery.verdict_kit import NOW, SCHEDULE, TAKEN, failure, message_for, verdict_on
+from tests.unit.delivery.outcome_kit import NOW, SCHEDULE, TAKEN, failure, message_for, verdict_on
 
 CONTENT = Content(b"Subject: hello\r\n", (b"the body\r\n",))
 ROUTING = Routing(parse_directory(DIRECTORY, "directory.toml"))

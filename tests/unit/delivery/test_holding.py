@@ -114,7 +114,7 @@ async def test_a_probe_that_succeeds_leaves_an_address_held_that_only_a_person_c
     assert delivery.accounts.holds() == ()
 
 
-async def test_a_fault_of_ours_does_not_end_the_dispatcher(
+async def test_a_fault_of_ours_does_not_end_the_queue_runner(
     delivery: DeliveryKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for part in ("queue_runner", "account_worker"):

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from relay.delivery import by_hand, queue_runner
+from relay.delivery import administrative_actions as actions
+from relay.delivery import queue_runner
 from relay.delivery.events import Ending
 from relay.delivery.outcome import State
 from relay.directory.model import Account, Meaning, Mode
@@ -245,8 +246,8 @@ async def test_time_spent_held_is_not_spent_waiting_for_a_budget(delivery: Deliv
     assert (await submit(delivery)).text.startswith("Ok: delivered")
     id_ = queued_id(await submit(delivery))
     message = await message_of(delivery, id_)
-    assert await delivery.queue.edit(id_, by_hand.hold(message.created))
-    assert await delivery.queue.edit(id_, by_hand.release(message.created + timedelta(hours=3)))
+    assert await delivery.queue.edit(id_, actions.hold(message.created))
+    assert await delivery.queue.edit(id_, actions.release(message.created + timedelta(hours=3)))
 
     async def late(hours: float) -> list[str]:
         now = message.created + timedelta(hours=hours)

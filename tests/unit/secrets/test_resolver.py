@@ -188,7 +188,7 @@ async def test_a_key_that_another_process_changed_out_of_reach_is_a_secret_that_
         await keeper.secret(VAULT)
 
 
-async def test_nothing_in_the_keeper_shows_a_secret(keeper: SecretResolver, tmp_path: Path) -> None:
+async def test_nothing_in_the_resolver_shows_a_secret(keeper: SecretResolver, tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("CANARY\n")
     await keeper.secret(SecretRef("server/a", "", "file:pw"))
     assert "CANARY" not in repr(vars(keeper))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relay.delivery import by_hand
+from relay.delivery import administrative_actions as actions
 from relay.store.queue.holds import Cause
 from relay.store.queue.messages import ReturnRow
 from relay.store.queue.queue import Queue
@@ -89,7 +89,13 @@ async def test_an_event_is_written_with_the_state_or_not_at_all(queue: Queue) ->
 
 async def test_what_a_person_does_is_told(queue: Queue) -> None:
     await queue.add(new(new_message("m1")))
-    for change in (by_hand.hold(NOW), by_hand.hold(NOW), by_hand.release(NOW), by_hand.retry(NOW), by_hand.remove(NOW)):
+    for change in (
+        actions.hold(NOW),
+        actions.hold(NOW),
+        actions.release(NOW),
+        actions.retry(NOW),
+        actions.remove(NOW),
+    ):
         await queue.edit("m1", change)
     events = await told(queue)
     assert [event["type"].removeprefix("message.") for event in events] == ["queued", "held", "released", "removed"]

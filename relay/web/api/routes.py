@@ -79,7 +79,7 @@ class Diagnosis(Body):
 
 
 def add_routes(routes: APIRouter) -> None:
-    """Add the routes about ways."""
+    """Add the requests about routes."""
     subject = Subject(routes, "relay")
 
     @subject.request("GET /providers", "provider.list", list[Provider])

@@ -8,7 +8,7 @@ import pytest
 from relay.delivery.outcome import State, Unknown, begun, consequence_of, copies_of, judge
 from relay.directory.model import Meaning
 from relay.upstream.outcome import Outcome, Phase
-from tests.unit.delivery.verdict_kit import NOW, SCHEDULE, TAKEN, failure, message_for, verdict_on
+from tests.unit.delivery.outcome_kit import NOW, SCHEDULE, TAKEN, failure, message_for, verdict_on
 
 
 @pytest.mark.parametrize(
