@@ -228,7 +228,7 @@ def incoming_faults(reading: Reading) -> Findings:
         if profile.incoming is not None:
             place = f"{profile.kind}s.{profile.name}.incoming"
             yield from _faults(place, profile.incoming)
-            at = directory.server_of(profile)
+            at = directory.servers.get(profile.server or directory.default_server or "")
             for key, message in token_mailbox_faults(at, profile, profile.incoming) if at is not None else ():
                 yield f"{place}.{key}", message
 

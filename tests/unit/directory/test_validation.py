@@ -230,6 +230,10 @@ BAD_FILES = [
         "[channels.support]\naddress = 's@a.example'\nserver = 'gmial'",
         "channels.support.server: there is no server 'gmial'; did you mean 'gmail'?",
     ),
+    (
+        "[channels.c]\naddress = 'c@a.example'\nserver = 'gmial'\nincoming = { host = 'i' }",
+        "channels.c.server: there is no server 'gmial'; did you mean 'gmail'?",
+    ),
     ("[channels.s]\naddress = 's@a.example'\nscript = 'x'", "channels.s.script: there is no script 'x'"),
     (
         "[channels.s]\naddress = 's@a.example'\n[agents.s]\naddress = 't@a.example'",
