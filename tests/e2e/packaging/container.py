@@ -1,22 +1,28 @@
-"""The Containerfile, read; and its last part done without a container engine, line by line.
+"""The Containerfile and the service of compose.yaml, read; and done without a container engine, line by line.
 
 `python -m tests.e2e.packaging.container IMAGE`, by the command line of `overlay.apart`: on a machine with Debian it
-does what makes the image from what was built (the folder IMAGE), and runs it as an engine would. What apt-get would
-bring is there already, or it fails. It ends with 0 when all of that went well.
+does what makes the image from what was built (the folder IMAGE), and runs it as an engine would: by itself, and as
+compose.yaml says, where nothing but the volume and what is in memory can be written. What apt-get would bring is there
+already, or it fails. It ends with 0 when all of that went well.
 """
 
 import json
-import shlex
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
 
 from tests.e2e.packaging.overlay import Overlay, overlay
 from tests.peers.clients import Endpoint
 from tests.peers.raw import RawClient
 from tests.peers.system import run, wait_until
 
-FILE = Path(__file__).parents[3] / "etc/packaging/Containerfile"
+FOLDER = Path(__file__).parents[3] / "etc/packaging"
+FILE = FOLDER / "Containerfile"
+COMPOSE = FOLDER / "compose.yaml"
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -37,8 +43,15 @@ def value(wanted: str) -> str:
     return rest
 
 
+def composed() -> dict[str, Any]:
+    """The one service of compose.yaml."""
+    ((name, service),) = yaml.safe_load(COMPOSE.read_text())["services"].items()
+    assert name == "relay"
+    return dict(service)
+
+
 def main(image: str) -> None:
-    """Make it, run it, ask how it is, and end it."""
+    """Make it, run it, ask how it is, and end it; and once more as compose.yaml has it."""
     with overlay() as machine:
         for name, rest in last_stage():
             if name == "COPY":
@@ -46,18 +59,43 @@ def main(image: str) -> None:
                 assert copied.status == 0, copied.text
             elif name == "RUN" and not rest.startswith("apt-get "):
                 machine.do("sh", "-ec", rest)
-        _serve(machine)
+        _serve(machine, {}, json.loads(value("HEALTHCHECK").removeprefix("CMD ")))
+        service = composed()
+        _confine(machine, service)
+        instruction, *health = service["healthcheck"]["test"]
+        assert instruction == "CMD"
+        _serve(machine, service["environment"], health)
 
 
-def _serve(machine: Overlay) -> None:
-    user = value("USER")
+def _confine(machine: Overlay, service: Mapping[str, Any]) -> None:
+    """Let nothing be written there but in the volume, which is new, and in memory."""
+    assert service["read_only"]
+    volume = machine.path(value("VOLUME"))
+    assert [one.partition(":")[2] for one in service["volumes"]] == [value("VOLUME")]
+    _mount("--rbind", str(machine.root), str(machine.root))
+    _mount("-t", "tmpfs", "-o", "uid=2525,gid=2525,mode=0700", "none", str(volume))
+    for one in service["tmpfs"]:
+        place, _, options = one.partition(":")
+        _mount("-t", "tmpfs", "-o", options, "none", str(machine.path(place)))
+    _mount("-o", "remount,bind,ro", str(machine.root))
+    assert machine.try_("touch", "/etc/relay/new").status != 0
+
+
+def _mount(*arguments: str) -> None:
+    done = run(["mount", *arguments])
+    assert done.status == 0, done.text
+
+
+def _serve(machine: Overlay, environment: Mapping[str, str], health: Sequence[str]) -> None:
+    user, _, group = value("USER").partition(":")
     command = [*json.loads(value("ENTRYPOINT")), *json.loads(value("CMD"))]
-    as_user = ("chroot", "--userspec", f"{user}:{user}", "--groups=", str(machine.root))
+    as_user = ("chroot", "--userspec", f"{user}:{group}", "--groups=", str(machine.root))
     # Nothing comes from the folder, home or terminal of whoever starts a container.
-    with subprocess.Popen([*as_user, *command], env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}) as process:
+    given = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment}
+    with subprocess.Popen([*as_user, *command], env=given) as process:
         try:
             wait_until(_greets, "the service in the container")
-            machine.do(*shlex.split(" ".join(json.loads(value("HEALTHCHECK").removeprefix("CMD ")))), user=user)
+            machine.do(*health, user=user)
             kept = machine.path(value("VOLUME"))
             assert (kept / "relay.db").stat().st_uid == kept.stat().st_uid == 2525
         finally:

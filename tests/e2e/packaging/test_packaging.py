@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.packaging.container import instructions, last_stage, value
+from tests.e2e.packaging.container import COMPOSE, FILE, composed, instructions, last_stage, value
 from tests.e2e.packaging.journey import STEPS
 from tests.e2e.packaging.overlay import apart
 from tests.e2e.packaging.readme import NEEDS as READING
@@ -145,13 +145,30 @@ def test_the_container_has_instructions_that_there_are() -> None:
 
 
 def test_the_container_runs_as_the_user_that_it_made_and_says_how() -> None:
-    lines, user = last_stage(), value("USER")
+    lines, (user, _, group) = last_stage(), value("USER").partition(":")
     made = next(index for index, (name, rest) in enumerate(lines) if name == "RUN" and rest.startswith("useradd"))
-    assert made < lines.index(("USER", user))
-    assert lines[made][1].endswith(f" {user}")
+    assert made < lines.index(("USER", f"{user}:{group}"))
+    assert f"--uid {user} --user-group" in lines[made][1]
+    assert user == group
     service = re.findall(r"^ExecStart=(.*)$", (ROOT / "systemd/relay.service").read_text(), re.MULTILINE)[0].split()
     assert [*json.loads(value("ENTRYPOINT")), *json.loads(value("CMD"))] == [Path(service[0]).name, *service[1:]]
     assert all(f":{port}" in (ROOT / "etc/relay.toml").read_text() for port in value("EXPOSE").split())
+
+
+def test_a_linter_has_nothing_against_the_container() -> None:
+    linter = Path(sys.prefix) / "bin/hadolint"
+    # Versions of packages are those of the release of Debian.
+    good(run([str(linter), "--ignore", "DL3008", str(FILE)]))
+
+
+def test_compose_builds_that_image_and_opens_its_ports_here_alone() -> None:
+    service = composed()
+    build = service["build"]
+    context = (COMPOSE.parent / build["context"]).resolve()
+    assert (context, context / build["dockerfile"]) == (ROOT, FILE)
+    assert service["ports"] == [f"127.0.0.1:{port}:{port}" for port in value("EXPOSE").split()]
+    read = {name: text for name, text in service["environment"].items() if not name.startswith("RELAY_")}
+    assert read == {}
 
 
 @pytest.mark.slow
