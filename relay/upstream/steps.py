@@ -5,11 +5,13 @@ Deliveries only verify it, and that is not done here.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-from cryptography import x509
+from typing import TYPE_CHECKING
 
 from relay.directory.model import Server
 from relay.upstream.outcome import Failure, Phase, Tls
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 STEPS = {
     Phase.RESOLVE: "resolve",
@@ -37,6 +39,8 @@ class Certificate:
     @classmethod
     def parse(cls, der: bytes) -> "Certificate":
         """Return the facts of a certificate in DER. Raises ValueError."""
+        from cryptography import x509  # noqa: PLC0415  for tests and the doctor alone
+
         certificate = x509.load_der_x509_certificate(der)
         names = _dns_names(certificate)
         subject = certificate.subject.rfc4514_string() or names
@@ -82,7 +86,9 @@ def words_of(failure: Failure) -> str:
     return f"{failure.reply.text}: {failure.detail}"
 
 
-def _dns_names(certificate: x509.Certificate) -> str:
+def _dns_names(certificate: "x509.Certificate") -> str:
+    from cryptography import x509  # noqa: PLC0415
+
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
