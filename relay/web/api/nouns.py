@@ -86,6 +86,7 @@ SERVERS = _noun(
         "used_by_agents": 120,
         "state": "ok",
         "held_since": None,
+        "taken_over_by": None,
         "accounts_held": 0,
         "password_set": True,
         "password_for_another": False,
