@@ -170,7 +170,7 @@ class GraphServer:
     async def _read(self, mailbox: str, request: Request, rest: str) -> Reply:
         """Answer who reads a mailbox."""
         if "silent" in self.moods:
-            await asyncio.sleep(3600)
+            await asyncio.sleep(3600)  # until who asks gives up
         if not self.may_read:
             return self._refused(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
         match rest.split("/"):

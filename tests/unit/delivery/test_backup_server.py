@@ -145,7 +145,7 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
 
@@ -157,7 +157,7 @@ def prepared(delivery: DeliveryKit, tables: dict[str, Any]) -> tuple[Backups, Cl
     main = backups.directory().servers["main"]
     for _ in range(3):
         backups.note(main, away())
-        clock.sleep(29)
+        clock.advance(29)
     return backups, clock
 
 
@@ -171,7 +171,7 @@ async def test_mail_goes_by_the_backup_from_the_minute_on_until_the_first_answer
         return upstream_of(delivery).transfers[-1].server.name
 
     assert backups.taken_over() == {}
-    clock.sleep(3)
+    clock.advance(3)
     backups.note(main, away())
     assert backups.taken_over() == {"main": "second"}
     assert await server_of_next() == "second"
@@ -187,7 +187,7 @@ async def test_a_secret_goes_to_no_server_that_it_was_not_set_for(
     delivery: DeliveryKit, support: dict[str, Any]
 ) -> None:
     backups, clock = prepared(delivery, directory(**support))
-    clock.sleep(3)
+    clock.advance(3)
     backups.note(backups.directory().servers["main"], away())
     id_ = await stored(delivery)
     async with dispatching(delivery):
@@ -195,7 +195,7 @@ async def test_a_secret_goes_to_no_server_that_it_was_not_set_for(
     assert [one.server.name for one in upstream_of(delivery).transfers] == ["main"]
     no_login = {"host": "127.0.0.1", "security": "none", "auth": "none"}
     backups, clock = prepared(delivery, directory(second=no_login, **support))
-    clock.sleep(3)
+    clock.advance(3)
     backups.note(backups.directory().servers["main"], away())
     id_ = await stored(delivery)
     async with dispatching(delivery):
@@ -210,7 +210,7 @@ async def test_a_secret_goes_to_no_server_that_it_was_not_set_for(
 
 async def test_a_backup_whose_account_is_held_takes_nothing(delivery: DeliveryKit) -> None:
     backups, clock = prepared(delivery, directory())
-    clock.sleep(3)
+    clock.advance(3)
     backups.note(backups.directory().servers["main"], away())
     account, identity = Account("second", "mailer@acmejets.example"), Address.parse("mailer@acmejets.example")
     refused = Failure(
@@ -233,7 +233,7 @@ async def test_what_waits_goes_by_the_backup_as_soon_as_that_takes_over(delivery
         await reached(delivery, id_, State.QUEUED)
         await upstream.began.wait()
         upstream.outcome = TAKEN
-        clock.sleep(3)
+        clock.advance(3)
         backups.note(backups.directory().servers["main"], away())
         await reached(delivery, id_, State.DELIVERED)
     assert [one.server.name for one in upstream.transfers] == ["main", "second"]
@@ -257,7 +257,7 @@ async def test_probes_are_made_when_due_and_a_good_one_gives_the_mail_back(deliv
     assert (asked, backups.taken_over()) == (["main"], {"main": "second"})
     backups.look()
     assert len(asked) == 1, "not yet due"
-    clock.sleep(60)
+    clock.advance(60)
     backups.look()
     while backups._probes:
         await next(iter(backups._probes.values()))
