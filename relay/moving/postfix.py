@@ -57,7 +57,8 @@ class Servers:
         """Return a next hop, noted as one whose server is wanted; None for what is none, which is noted."""
         first, *others = [item.strip() for item in text.split(",")]
         if others:
-            self._settings.note(place, f"only the first of these is taken over, {first}: Relay has no second server")
+            what = f"only the first of these is taken over, {first}"
+            self._settings.note(place, f"{what}; add the next as a server of its own, and name it as its backup")
         match = _NEXT_HOP.fullmatch(first)
         port = _port(match[3]) if match else None
         host = (match[1] or match[2]).lower() if match else ""
@@ -303,14 +304,15 @@ _NEXT = "Relay chooses the server by the sender, never by the recipient"
 _CLIENT = "Relay presents no certificate of its own to a server"
 _FILTER = "Relay passes mail to no filter; the server that takes it may"
 _TOKENS = "Relay takes over no logins of clients; set them with relay agent password NAME --login"
+_FALLBACK = "add it as a server of its own, and name it as the backup of the server that it is for"
 
-# What changes how mail leaves, or where it goes, and has no counterpart.
+# What changes how mail leaves, or where it goes, and is not taken over.
 _NOT_TAKEN_OVER: Mapping[str, str] = {
     "transport_maps": _NEXT,
     "relay_transport": _NEXT,
     "default_transport": _NEXT,
-    "smtp_fallback_relay": "Relay has no second server; what its server does not take waits and is tried again",
-    "fallback_relay": "Relay has no second server; what its server does not take waits and is tried again",
+    "smtp_fallback_relay": _FALLBACK,
+    "fallback_relay": _FALLBACK,
     "recipient_canonical_maps": _ADDRESSES,
     "virtual_alias_maps": _ADDRESSES,
     "masquerade_domains": "Relay takes no part off a domain; name such senders as aliases",
