@@ -202,6 +202,10 @@ class Metrics:
             "alerts", "Messages about troubles, by whether they could be told: told or failed", "outcome"
         )
         self._alerts.values |= {("told",): 0, ("failed",): 0}
+        self._make_gauges()
+
+    def _make_gauges(self) -> None:
+        """Make what is set when it is asked for."""
         registry = self._registry = CollectorRegistry()
         self._queue = Gauge("relay_queue_messages", "Messages that wait, by state", ("state",), registry=registry)
         self._oldest = Gauge(

@@ -64,6 +64,7 @@ from relay.system.systemd import Systemd
 from relay.upstream.connections import unshared
 from relay.upstream.outcome import Failure
 from relay.upstream.pool import Upstream
+from relay.upstream.probe import reach
 from relay.upstream.transaction import Timeouts
 
 if TYPE_CHECKING:
@@ -479,10 +480,8 @@ class Service:
 
 async def _look_for(server: Server, settings: Settings) -> Failure | None:
     """Return why a server is not there; None: it is."""
-    from relay.upstream.probe import reach  # noqa: PLC0415  it loads what reads certificates, and most servers are there
-
-    seconds = settings.delivery.connect_timeout
-    return await reach(server, settings.effective_hostname, Timeouts(connect=seconds, reply=seconds))
+    soon = replace(_timeouts(settings), reply=settings.delivery.connect_timeout)
+    return await reach(server, settings.effective_hostname, soon)
 
 
 async def _say_goodbye(upstream: Upstream) -> None:
