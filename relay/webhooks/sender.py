@@ -155,11 +155,16 @@ class Sender:
             return 0.0
         answered: list[tuple[Untold, Answer]] = []
         age = (now - due[0].at).total_seconds()
+
+        async def tell(event: Untold) -> Answer:  # noted at once: others of its batch may be cancelled
+            answer = await self._post(told, key, event)
+            answered.append((event, answer))
+            return answer
+
         try:
             for start in range(0, len(due), _AT_ONCE):
                 some = due[start : start + _AT_ONCE]
-                answers = await asyncio.gather(*(self._post(told, key, one) for one in some))
-                answered += zip(some, answers, strict=True)
+                answers = await asyncio.gather(*map(tell, some))
                 if all(answer.reason for answer in answers) or not self.lead.is_ours:
                     break
                 await self.sleep(peak_pause(self._traffic.rate(), age, len(some)))

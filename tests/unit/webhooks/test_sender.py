@@ -145,6 +145,25 @@ async def test_all_is_told_once_and_in_order_a_message(world: World) -> None:
     assert (standing.failures, standing.delivered is not None) == (0, True)
 
 
+async def test_what_was_taken_before_a_stop_is_not_told_again(world: World) -> None:
+    """The first of four requests is answered, the others are under way while the sender stops."""
+    await world.write(("e0", "m0"), ("e1", "m1"), ("e2", "m2"), ("e3", "m3"))
+    post, is_answered = world.posts.post, asyncio.Event()
+
+    async def only_the_first(url: str, headers: dict[str, str], body: bytes) -> Answer:
+        if headers["webhook-id"] != "e0":
+            await asyncio.Event().wait()
+        is_answered.set()
+        return await post(url, headers, body)
+
+    world.posts.post = only_the_first  # type: ignore[method-assign]
+    async with world.running():
+        await is_answered.wait()
+        await world.until(lambda: world.posts.ids == ["e0"], "the first is taken")
+    (backlog,) = (await world.outbox.backlogs()).values()
+    assert backlog.waiting == 3
+
+
 async def test_a_webhook_that_is_away_is_asked_now_and_then_with_one_event(world: World) -> None:
     world.posts.answers = lambda _: AWAY
     await world.write(*((f"e{number}", f"m{number}") for number in range(40)))
