@@ -123,14 +123,14 @@ class ApiUpstream:
     @asynccontextmanager
     async def _client(self, transfer: Transfer) -> AsyncGenerator[ApiClient, None]:
         account, server = transfer.account, transfer.server
-        kept = self._kept.get(account)
-        if kept is not None and _is_other(kept.client.server, server):
-            if not kept.users:
-                self._end(account, kept)
-            kept = None
+        kept = self._usable(account, server)
         if kept is None:
-            kept = _Kept(await ApiClient.open(server, self.contexts, self.timeouts))
-            self._kept[account] = kept
+            client = await ApiClient.open(server, self.contexts, self.timeouts)
+            kept = self._usable(account, server)  # another message of the account may have opened one meanwhile
+            if kept is None:
+                kept = self._kept[account] = _Kept(client)
+            else:
+                self._close(client)
         kept.users += 1
         kept.client.server = server
         if kept.timer is not None:
@@ -142,6 +142,15 @@ class ApiUpstream:
             kept.users -= 1
             if not kept.users:
                 self._rest(account, kept)
+
+    def _usable(self, account: Account, server: Server) -> _Kept | None:
+        """Return the client of an account, None where there is none or the server's settings are others now."""
+        kept = self._kept.get(account)
+        if kept is None or not _is_other(kept.client.server, server):
+            return kept
+        if not kept.users:
+            self._end(account, kept)
+        return None
 
     def _rest(self, account: Account, kept: _Kept) -> None:
         """Let a client go that nobody uses: at once where another took its place or all is over, else after a while."""

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from relay.directory.model import AnswerRule, Meaning
 from relay.mail.content import Content
+from relay.upstream.http.client import ApiClient
 from relay.upstream.outcome import Phase
 from relay.upstream.pool import Upstream
 from relay.upstream.transaction import Progress, RequireTls
@@ -287,3 +289,38 @@ async def test_other_processes_are_told_of_the_requests_that_are_under_way(graph
         await upstream.aclose()
     assert all(outcome.accepted for outcome in outcomes)
     assert (max(noted.told), noted.told[-1]) == (2, 0)
+
+
+async def test_messages_that_begin_at_once_share_the_connections_of_their_account(
+    graph: GraphServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second message opens a client while the first is delivered by its own, which both use from then on."""
+    clients: list[ApiClient] = []
+    closed: list[ApiClient] = []
+    is_delivered = asyncio.Event()
+    opened, close = ApiClient.open, ApiClient.aclose
+
+    async def open_behind_the_first(*args: Any) -> ApiClient:
+        client = await opened(*args)
+        clients.append(client)
+        if len(clients) > 1:
+            await is_delivered.wait()
+        return client
+
+    async def note_and_close(client: ApiClient) -> None:
+        closed.append(client)
+        await close(client)
+
+    monkeypatch.setattr(ApiClient, "open", open_behind_the_first)
+    monkeypatch.setattr(ApiClient, "aclose", note_and_close)
+    upstream = Upstream("relay.test", TIMES)
+    server = graph_at(graph.url)
+    try:
+        first, second = (asyncio.create_task(upstream.deliver(transfer_to(server))) for _ in range(2))
+        assert (await first).accepted
+        is_delivered.set()
+        assert (await second).accepted
+        assert closed == clients[1:]
+    finally:
+        await upstream.aclose()
+    assert set(closed) == set(clients)
