@@ -25,9 +25,13 @@ _NOWHERE = Path()  # of a file that the settings do not name
 
 
 class LoadedCertificate(NamedTuple):
-    """A pair that can be used: the server's side of TLS with it, when it expires, and warnings as (key, sentence)."""
+    """A pair that can be used: the server's side of TLS with it, when it expires, and warnings as (key, sentence).
+
+    `old_context` takes TLS 1.0 and 1.1, too: for a listener with `devices`.
+    """
 
     context: ssl.SSLContext
+    old_context: ssl.SSLContext
     expires: datetime
     warnings: tuple[tuple[str, str], ...]
 
@@ -68,7 +72,13 @@ class CertificateFiles:
                 f"this key does not belong to the first certificate in {self.certificate}; name the two of one pair"
             )
             raise CertificateFault("tls.key", message)
-        return LoadedCertificate(self._context(), certificate.not_valid_after_utc, tuple(self._warnings(certificate)))
+        old = self._context()
+        # Not TLSv1 by its name: Python warns of that, and OpenSSL has nothing older any more (ssl.OP_NO_SSLv3 is set).
+        old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        # OpenSSL 3 takes no TLS before 1.2 at another level: its signatures are made over SHA-1.
+        old.set_ciphers("DEFAULT:@SECLEVEL=0")
+        warnings = tuple(self._warnings(certificate))
+        return LoadedCertificate(self._context(), old, certificate.not_valid_after_utc, warnings)
 
     def faults(self) -> list[CertificateFault]:
         """Return what is wrong with each file by itself; one that is not named is left out."""

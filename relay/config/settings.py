@@ -88,6 +88,11 @@ class Listener:
     ] = ""
     proxy_protocol: Annotated[Flag, "Whether a PROXY v1 or v2 header comes first, from proxy_networks only."] = False
     proxy_networks: Annotated[tuple[Network, ...], "Where the proxies are."] = ()
+    devices: Annotated[
+        Flag,
+        "For old printers and scanners: TLS from 1.0 on, addresses without brackets, long lines (which are folded). "
+        "Nobody outside of trusted_networks is let in.",
+    ] = False
 
     @property
     def endpoint(self) -> Endpoint:
@@ -459,6 +464,10 @@ def _unfit_listeners(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"{key}.proxy_networks", "proxy_protocol needs to know where the proxies are; name their networks"
         elif listener.proxy_networks and not listener.proxy_protocol:
             yield f"{key}.proxy_protocol", "proxy_networks are for proxy_protocol = true; set it or remove them"
+        if listener.devices and is_unix:
+            yield f"{key}.devices", "no device comes through a unix socket; remove the key or choose another address"
+        elif listener.devices and any(network.prefixlen == 0 for network in listener.trusted_networks):
+            yield f"{key}.trusted_networks", "devices = true is for networks that you name, not for all; name theirs"
 
 
 def _incomplete_tls(settings: Settings) -> Iterator[tuple[str, str]]:

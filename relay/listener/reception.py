@@ -4,6 +4,7 @@ What is said in between is `session`'s.
 """
 
 import asyncio
+import ssl
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -232,15 +233,18 @@ class Reception(Connection):
 
     async def _protect(self, unread: bytes = b"") -> bool:
         """Put the connection under TLS; False where that failed, and it is gone."""
-        assert self._listener.certificate is not None
         try:
-            await self._begin_tls(self._listener.certificate.context(), unread)
+            await self._begin_tls(self._tls_context(), unread)
         except TlsFailed as failure:
             self._context.telling.unprotected(self._client.name, str(failure))
             return False
         if version := self.tls_version:  # else the client has left already
             self._context.telling.protected(version)
         return True
+
+    def _tls_context(self) -> ssl.SSLContext:
+        assert self._listener.certificate is not None
+        return self._listener.certificate.context()
 
     async def _pause(self, seconds: float) -> None:
         """Wait, or until the connection is gone; what waits to be said goes out before."""

@@ -26,6 +26,7 @@ STOPPING = Reply(421, "4.3.2", "The service is stopping; please try again in a m
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections; please try again in a moment")
 TOO_MANY_OF_CLIENT = Reply(421, "4.7.0", "Too many connections from this address; please close some first")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors; please connect again")
+FOR_DEVICES = Reply(554, "5.7.1", "This port is for devices in networks that its settings name")
 NOT_HTTP = Reply(421, "4.7.0", "This port takes mail, not web requests")
 
 # Of the command line.

@@ -241,7 +241,13 @@ class Listeners:
 
     def _prepare(self) -> None:
         context = self._context
-        self._session = Session.prepare(context.acceptance.hostname, context.limits.message_size)
+        hostname, largest = context.acceptance.hostname, context.limits.message_size
+        self._session = Session.prepare(hostname, largest)
+        if any(listener.devices for listener in self._listeners):
+            from relay.listener.devices import DeviceSession, folding  # noqa: PLC0415  few relays have such a listener
+
+            self._device_session = DeviceSession.prepare(hostname, largest)
+            self._device_context = replace(context, new_body=folding(context.new_body))
 
     async def _open(self, listener: Listener, passed: Sequence[socket.socket]) -> None:
         endpoint = listener.endpoint
@@ -253,14 +259,18 @@ class Listeners:
             self._socket_files.append((endpoint.path, endpoint.path.stat().st_ino))
 
     def _new_session(self, number: int) -> Session:
-        return self._session(self._context, self._listener_contexts[number])
+        listener = self._listener_contexts[number]
+        if listener.is_for_devices:
+            return self._device_session(self._device_context, listener)
+        return self._session(self._context, listener)
 
     def _listener(self, listener: Listener) -> ListenerContext:
         if listener.security == "none":
-            return ListenerContext(ClientRules(listener))
+            return ListenerContext(ClientRules(listener), is_for_devices=listener.devices)
         if self._certificate is None:
             raise ListenError(f"{listener.endpoint}: its security needs a certificate; set tls.certificate and tls.key")
-        return ListenerContext(ClientRules(listener), self._certificate, is_tls_first=listener.security == "tls")
+        is_tls_first = listener.security == "tls"
+        return ListenerContext(ClientRules(listener), self._certificate, is_tls_first, listener.devices)
 
     def _close_sockets(self) -> None:
         for acceptor in self._acceptors:

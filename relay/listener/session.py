@@ -48,6 +48,9 @@ class Session(Reception):
 
     envelope: Transaction | None = None
     _errors = 0
+    _reads_whole = True  # a small message takes one look
+    _parse_mail = staticmethod(parse_mail)
+    _parse_rcpt = staticmethod(parse_rcpt)
     _ahead: CutThrough | None = None
     _receiver: MessageReceiver | None = (
         None  # the message that DATA has begun, until it has its answer; a small one needs none
@@ -216,7 +219,7 @@ class Session(Reception):
 
     def smtp_MAIL(self, argument: bytes) -> bytes:  # noqa: N802
         """Begin a message."""
-        mail = parse_mail(argument)
+        mail = self._parse_mail(argument)
         if mail.size > self.data_size_limit:
             raise CommandFault(replies.TOO_LARGE)
         if mail.require_tls and not self._is_protected:
@@ -235,7 +238,7 @@ class Session(Reception):
             self._state = State.REFUSED
         transaction = self.envelope
         assert transaction is not None
-        recipient = parse_rcpt(argument)
+        recipient = self._parse_rcpt(argument)
         if not recipient.address.is_ascii and not transaction.mail_from.smtputf8:
             raise CommandFault(replies.NEED_SMTPUTF8)
         if len(transaction.rcpt_tos) >= self._context.limits.recipients:
@@ -356,7 +359,7 @@ class Session(Reception):
         self._heard_at = self.loop.time()
         if self._receiver is None:
             limits = context.limits
-            is_small = number < MUCH and number < limits.memory_per_message
+            is_small = self._reads_whole and number < MUCH and number < limits.memory_per_message
             whole = read_whole(octets, limits.message_size) if is_small else None
             if whole is not None and context.memory.take(number):
                 self._held = number

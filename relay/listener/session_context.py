@@ -40,8 +40,12 @@ class SessionContext:
 
 @dataclass(frozen=True, slots=True)
 class ListenerContext:
-    """One listener. Without a certificate it has no TLS; with one, TLS comes first or when the client asks for it."""
+    """One listener. Without a certificate it has no TLS; with one, TLS comes first or when the client asks for it.
+
+    One `is_for_devices` has sessions of `relay.listener.devices`.
+    """
 
     rules: ClientRules
     certificate: "LiveCertificate | None" = None
     is_tls_first: bool = False
+    is_for_devices: bool = False

@@ -27,11 +27,19 @@ class LiveCertificate:
 
     def context(self) -> ssl.SSLContext:
         """Return the pair as the files hold it now, or the last good one; the log hears of each change once."""
+        self._look()
+        return self._loaded.context
+
+    def old_context(self) -> ssl.SSLContext:
+        """Return the same for clients that know nothing later than TLS 1.0."""
+        self._look()
+        return self._loaded.old_context
+
+    def _look(self) -> None:
         mark = self._files.mark
         if mark != self._mark:
             self._mark = mark
             self._reload()
-        return self._loaded.context
 
     def _reload(self) -> None:
         try:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.peers.canaries import canary
 from tests.peers.clients import CLIENTS, Endpoint, Letter
+from tests.peers.raw import RawClient
 from tests.peers.recorder import Recorder, recorder_server
 from tests.peers.relay import Relay, one_channel, open_server, relay_process
 from tests.peers.system import free_port, private_folder
@@ -48,6 +49,7 @@ def endpoints(sockets: Path) -> dict[str, Endpoint]:
         "second": Endpoint(port=free_port()),
         "unix": Endpoint(path=sockets / "mail.sock"),
         **({"ipv6": Endpoint("::1", free_port("::1"))} if has_ipv6() else {}),
+        "devices": Endpoint(port=free_port()),
     }
 
 
@@ -60,7 +62,10 @@ def address(endpoint: Endpoint) -> str:
 
 @pytest.fixture(scope="module")
 def relay(upstream: Recorder, endpoints: dict[str, Endpoint]) -> Iterator[Relay]:
-    listeners = [{"name": name, "address": address(endpoint)} for name, endpoint in endpoints.items()]
+    listeners = [
+        {"name": name, "address": address(endpoint), "devices": name == "devices"}
+        for name, endpoint in endpoints.items()
+    ]
     with relay_process(one_channel(open_server(upstream.port)), {"listener": listeners}, starts=False) as relay:
         relay.port = endpoints["ipv4"].port
         relay.start()
@@ -78,6 +83,24 @@ def test_each_client_delivers_over_each_listener(
     done = CLIENTS[client](endpoints[kind], letter)
     assert done.status == 0, done.text + relay.last_words
     assert len(upstream.messages) == count + 1
+
+
+@pytest.mark.parametrize("count", [1, 3], ids=["small", "through-a-file"])
+def test_the_long_lines_of_a_device_leave_in_lines_that_each_server_takes(
+    count: int, relay: Relay, endpoints: dict[str, Endpoint], upstream: Recorder
+) -> None:
+    text = (b"word " * 1_000 + b"x" * 900_000 + b"\r\n") * count
+    with RawClient(endpoints["devices"]) as client:
+        replies = [
+            client.say(line)
+            for line in ("HELO scanner", "MAIL FROM:support@acmejets.example", "RCPT TO: you@customer.example", "DATA")
+        ]
+        assert [reply[:3] for reply in replies] == ["250", "250", "250", "354"]
+        client.send(b"Subject: scan\r\n\r\n" + text + b".\r\n")
+        assert client.reply().startswith("250 2.0.0 Ok: delivered via acmejets")
+    _, _, body = upstream.messages[-1].partition(b"\r\n\r\n")
+    assert max(map(len, body.split(b"\r\n"))) <= 998
+    assert body.replace(b"\r\n", b"").replace(b" ", b"") == text.replace(b"\r\n", b"").replace(b" ", b"")
 
 
 def test_the_status_names_every_listener(relay: Relay, endpoints: dict[str, Endpoint]) -> None:

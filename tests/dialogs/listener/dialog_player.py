@@ -89,6 +89,7 @@ class _Setting:
     login: dict[str, str] = field(default_factory=dict)  # name:password
     untrusted: bool = False  # the client comes from outside the trusted networks
     proxy: bool = False  # the client is a proxy, whose first line says who the client is
+    devices: bool = False  # the listener is for old devices
     no_logins: bool = False  # the store cannot be read, so nobody can be checked
 
     @classmethod
@@ -126,7 +127,13 @@ class _Setting:
     def _listener(self) -> Listener:
         trusted = {"trusted_networks": ()} if self.untrusted else {}
         proxy = {"proxy_protocol": True, "proxy_networks": _LOOPBACK} if self.proxy else {}
-        options: dict[str, Any] = {"security": self.security, "auth": self.auth, **trusted, **proxy}
+        options: dict[str, Any] = {
+            "security": self.security,
+            "auth": self.auth,
+            "devices": self.devices,
+            **trusted,
+            **proxy,
+        }
         return Listener(address="127.0.0.1:0", **options)
 
     def _limits(self) -> Limits:

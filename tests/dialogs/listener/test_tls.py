@@ -2,9 +2,10 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import trustme
@@ -43,9 +44,9 @@ async def tls_door(
 
 
 @asynccontextmanager
-async def before_tls(relay: Door, security: str) -> AsyncIterator[RawClient]:
+async def before_tls(relay: Door, security: str, address: str = "") -> AsyncIterator[RawClient]:
     """A client whose next octet belongs to TLS."""
-    async with relay.client() as client:
+    async with relay.client(address) as client:
         if security == "starttls":
             await client.begin()
             assert await client.ask(STARTTLS) == "220 2.0.0 Ready to start TLS"
@@ -271,6 +272,42 @@ async def test_each_version_of_tls(version: ssl.TLSVersion) -> None:
     context.minimum_version = context.maximum_version = version
     async with tls_door("tls") as relay, relay.client(tls=context) as client:
         await client.begin(MAIL)
+
+
+@contextmanager
+def old_context() -> Iterator[ssl.SSLContext]:
+    """What a device uses that knows nothing later than TLS 1.0."""
+    context = trusting_context()
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1 is deprecated"):
+        context.maximum_version = ssl.TLSVersion.TLSv1
+    yield context
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+@on_both_loops
+async def test_an_old_device_is_protected_by_tls_1_0_where_devices_are_and_nowhere_else(
+    security: Literal["starttls", "tls"],
+) -> None:
+    at = {
+        name: Listener(address="127.0.0.1:0", security=security, devices=name == "devices") for name in ("devices", "x")
+    }
+    with certificate() as pair, old_context() as context:
+        async with door(*at.values(), certificate=pair) as relay:
+            devices, others = relay.listeners.addresses
+            for address in (devices, others):
+                async with before_tls(relay, security, address) as client:
+                    if address == devices:
+                        await client.start_tls(context)
+                        assert client.writer.get_extra_info("ssl_object").version() == "TLSv1"
+                        if security == "tls":
+                            assert (await client.reply())[:3] == "220"
+                        for line in (HELLO, b"MAIL FROM:support@acmejets.example\r\n"):
+                            assert (await client.ask(line))[:3] == "250"
+                    else:
+                        with pytest.raises((ssl.SSLError, ConnectionError)):
+                            await client.start_tls(context)
 
 
 async def test_a_new_certificate_is_in_effect_at_once_and_a_broken_one_never(tmp_path: Path) -> None:

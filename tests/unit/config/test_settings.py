@@ -51,6 +51,7 @@ users = {}
 bounces = ""
 proxy_protocol = false
 proxy_networks = []
+devices = false
 
 [tls]
 certificate = ""
@@ -161,6 +162,14 @@ BAD_LINES = [
     (
         '[[listener]]\nproxy_networks = ["10.0.0.0/8"]',
         "listener.local.proxy_protocol: proxy_networks are for proxy_protocol = true; set it or remove them",
+    ),
+    (
+        '[[listener]]\ndevices = true\ntrusted_networks = ["10.0.0.0/8", "::/0"]',
+        "listener.local.trusted_networks: devices = true is for networks that you name, not for all; name theirs",
+    ),
+    (
+        '[[listener]]\naddress = "unix:/x"\ndevices = true',
+        "listener.local.devices: no device comes through a unix socket; remove the key or choose another address",
     ),
     (
         '[[listener]]\naddress = "unix:/x"\nproxy_protocol = true',
