@@ -3,6 +3,8 @@ PYTHON ?= python3
 # Where `make install` puts it, and what stands before that path while a package is made.
 PREFIX ?= /usr/local
 DESTDIR ?=
+# What it is to have beside that: postgresql.
+EXTRAS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # The tests mostly wait for real programs, so several at a time end sooner, also on two cores. A file is run by one
@@ -53,7 +55,7 @@ profile: $(VENV)/.test               ## where a relay under load spends its proc
 	@$(BIN)/python -m tests.bench.hotspots $(ARGS)
 
 install: $(BIN)/python               ## relay in an environment of its own, units, pages, settings: make install PREFIX=/usr/local
-	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" PYTHON="$(PYTHON)" PIP_PYTHON="$(BIN)/python" etc/packaging/install.sh
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" EXTRAS="$(EXTRAS)" PYTHON="$(PYTHON)" PIP_PYTHON="$(BIN)/python" etc/packaging/install.sh
 
 uninstall:                           ## takes that away again; settings, mail and passwords stay
 	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" etc/packaging/uninstall.sh

@@ -3,6 +3,7 @@
 #
 # PREFIX     where it will be: /usr/local, /usr, /opt/relay (default /usr/local)
 # DESTDIR    what stands before all paths while a package is made; "" installs on this machine
+# EXTRAS     what it has beside that, by the names of pyproject.toml: postgresql (default nothing)
 # PYTHON     the interpreter that will run it (default python3)
 # PIP_PYTHON an interpreter that has pip (default PYTHON)
 #
@@ -12,6 +13,7 @@ umask 022
 
 PREFIX=${PREFIX:-/usr/local}
 DESTDIR=${DESTDIR:-}
+EXTRAS=${EXTRAS:-}
 PYTHON=${PYTHON:-python3}
 PIP_PYTHON=${PIP_PYTHON:-$PYTHON}
 sources=$(cd "$(dirname "$0")/../.." && pwd)
@@ -67,7 +69,7 @@ make_environment() {
     mkdir -p "$DESTDIR$PREFIX/lib"
     "$PYTHON" -m venv --without-pip "$new"
     "$PIP_PYTHON" -m pip --python "$new/bin/python" --quiet --disable-pip-version-check install --no-compile \
-        --constraint "$sources/constraints.txt" "$work/sources"
+        --constraint "$sources/constraints.txt" "$work/sources${EXTRAS:+[$EXTRAS]}"
     # Where it was made is not where it will be: the programs are written anew, and nothing else names the place. The
     # manual pages and completions of the wheel are put where the system's are.
     find "$new/bin" -mindepth 1 ! -name 'python*' -delete
