@@ -173,7 +173,7 @@ def test_compose_builds_that_image_and_opens_its_ports_here_alone() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.needs("make", "python3", *READING)
+@pytest.mark.needs("make", "python3", "go", *READING)
 def test_the_container_can_be_made_and_runs(tmp_path: Path) -> None:
     """Its line with make, run in a folder that has what COPY brings and nothing else; then the rest of it."""
     for source, target in copied().items():

@@ -11,8 +11,8 @@ from tests.peers.system import Finished, private_folder, run
 _ROOT = Path(__file__).parents[3]
 _SOURCES = Path(__file__).parent / "programs"
 # Compilers are slow and these programs do not change: what they make is kept beside what pytest keeps.
-_GO_CACHE = _ROOT / ".pytest_cache" / "go"
 _JAVA_CLASSES = _ROOT / ".pytest_cache" / "java"
+GO_ENVIRONMENT = {"GOCACHE": str(_ROOT / ".pytest_cache" / "go"), "GO111MODULE": "off", "CGO_ENABLED": "0"}
 
 
 def nodemailer(endpoint: Endpoint, composition: Composition, access: Access = OPEN) -> Finished:
@@ -43,10 +43,9 @@ def javamail(endpoint: Endpoint, composition: Composition, access: Access = OPEN
 def go_net_smtp(endpoint: Endpoint, letter: Letter, access: Access = OPEN) -> Finished:
     """Send by Go's net/smtp. It gives a password without TLS only to localhost, and checks names of hosts."""
     trust = {"SSL_CERT_FILE": str(access.ca_file), "SSL_CERT_DIR": "/nonexistent"} if access.ca_file else {}
-    environment = {"GOCACHE": str(_GO_CACHE), "GO111MODULE": "off", "CGO_ENABLED": "0", **trust}
     argv = [program("go"), "run", str(_SOURCES / "send.go")]
     data = _work(endpoint, letter.sender, letter.recipients, access) + letter.content
-    return run(argv, data=data, env=surroundings(**environment))
+    return run(argv, data=data, env=surroundings(**GO_ENVIRONMENT, **trust))
 
 
 def _compose(argv: Sequence[str], endpoint: Endpoint, composition: Composition, access: Access) -> Finished:
