@@ -78,7 +78,7 @@ class AlertOperations:
         )
         await parts.queue.add(news)
         await parts.queue_actions.retry([news.message.id], None)
-        said = f"queued as {news.message.id}; relay messages show {news.message.id} says what becomes of it"
+        said = f"queued as {news.message.id}; see relay messages show {news.message.id}"
         return StepRecord(step="mail", ok=True, detail=said)
 
     async def _post(self, alert: Alert) -> StepRecord:

@@ -34,6 +34,8 @@ _TITLES: Mapping[str, str] = MappingProxyType(
         "rcpt": "Recipient",
         "message": "Message",
         "send-as": "Send as",
+        "secret": "Secret",
+        "post": "Post",
     }
 )
 _SENT = "It works: the server took the message."
