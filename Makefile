@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Where `make install` puts it, and what stands before that path while a package is made.
 PREFIX ?= /usr/local
 DESTDIR ?=
-# What it is to have beside that: postgresql.
+# What it is to have beside that: postgresql, otel, or both with a comma.
 EXTRAS ?=
 VENV := .venv
 BIN := $(VENV)/bin

@@ -3,7 +3,7 @@
 #
 # PREFIX     where it will be: /usr/local, /usr, /opt/relay (default /usr/local)
 # DESTDIR    what stands before all paths while a package is made; "" installs on this machine
-# EXTRAS     what it has beside that, by the names of pyproject.toml: postgresql (default nothing)
+# EXTRAS     what it has beside that, by the names of pyproject.toml: postgresql, otel (default nothing)
 # PYTHON     the interpreter that will run it (default python3)
 # PIP_PYTHON an interpreter that has pip (default PYTHON)
 #

@@ -1,4 +1,4 @@
-"""Alerts and webhooks in a running relay: what is told while relay.toml names anybody, and nothing of it otherwise."""
+"""Alerts, webhooks and spans in a running relay: what is told while somebody is named, and nothing of it otherwise."""
 
 import asyncio
 import os
@@ -11,6 +11,7 @@ from relay.app.reload import LiveSettings
 from relay.config.settings import Settings
 from relay.control.context import ControlContext
 from relay.delivery.attempt import Attempts
+from relay.delivery.events import MessageEvents
 from relay.delivery.history import History
 from relay.metrics import Metrics, WebhookFigures
 from relay.secrets.oauth.access_tokens import Tokens
@@ -20,6 +21,7 @@ from relay.store.cluster.leases import Lead
 from relay.store.queue.outbox import Backlog
 from relay.store.queue.queue import Queue
 from relay.system.clock import utc_now
+from relay.system.event_loop import TaskExitStack
 from relay.system.files import free_space, in_file_thread
 
 if TYPE_CHECKING:
@@ -31,6 +33,26 @@ if TYPE_CHECKING:
 
 
 _WAITING = ("queued", "unknown")
+_COLLECTORS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+def events_of(metrics: Metrics, environ: Mapping[str, str], closing: TaskExitStack) -> MessageEvents:
+    """Return what tells of messages and accounts: with spans, where the environment names a collector for them."""
+    is_off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
+    if is_off or not any(environ.get(name) for name in _COLLECTORS):
+        return MessageEvents(metrics)
+    try:
+        from relay.app.spans import Spans, TracedEvents  # noqa: PLC0415 - an optional library, and few want it
+    except ImportError as error:
+        log.warned(
+            "no spans are made: the environment names a collector, and the library is not installed; "
+            "install relay-submission[otel]",
+            missing=error.name,
+        )
+        return MessageEvents(metrics)
+    spans = Spans(environ)
+    closing.push_async_callback(spans.aclose)
+    return TracedEvents(metrics, spans=spans)
 
 
 class AlertNotifications:

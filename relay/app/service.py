@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from relay import __version__, log
 from relay.app.admin_server import AdminServer
 from relay.app.changes import Changes, begin_counters, tell_directory, warn_of_directory
-from relay.app.notifications import AlertNotifications, WebhookNotifications
+from relay.app.notifications import AlertNotifications, WebhookNotifications, events_of
 from relay.app.open_store import OpenStore, cluster_of, open_limiter
 from relay.app.reload import LiveSettings
 from relay.app.status import RelayStatus
@@ -106,7 +106,7 @@ class Service:
         self._reloading = LiveSettings(settings, settings_file, read_settings, is_telling=self._place.is_first)
         self._watch = watch
         self.metrics = Metrics()
-        self._telling = MessageEvents(self.metrics)
+        self._telling: MessageEvents
         self._stop_seconds = _STOP_SECONDS if stop_seconds is None else stop_seconds
         self._systemd = systemd or Systemd()
         self._read_directory = read_directory
@@ -253,6 +253,7 @@ class Service:
         passed = PassedSockets(self._systemd.descriptors)
         closing.callback(passed.close)
 
+        self._telling = events_of(self.metrics, os.environ, closing)
         is_first = self._place.is_first
         store = self._store = await OpenStore.open(
             settings,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from relay import log
 from relay.delivery.outcome import State
@@ -20,6 +20,7 @@ from relay.directory.client import Client
 from relay.directory.model import Account, Server
 from relay.directory.routing import Route
 from relay.mail.address import Address
+from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.header import Edited
 from relay.mail.reply import Reply
@@ -59,6 +60,7 @@ class Journey:
     phase: str = ""  # how far the hand-over came, where it did not end well
     tls: str = ""
     detail: str = ""  # for the log alone: what a library said
+    traceparent: str = ""  # of its header, where `MessageEvents.is_traced`
 
 
 # What is known of a message without its body, and of each of its recipients.
@@ -82,6 +84,7 @@ class Tried(Protocol):
     """An attempt and its message, which may have to be made (`relay.delivery.work.Work`)."""
 
     attempt: Attempt
+    content: Content
 
     @property
     def message(self) -> StoredMessage:
@@ -93,6 +96,7 @@ class Tried(Protocol):
 class MessageEvents:
     """Tells what happens to the messages and accounts of one relay."""
 
+    is_traced: ClassVar[bool] = False  # whether it wants to know of traces (relay.app.spans)
     metrics: Metrics = field(default_factory=Metrics)
 
     @guards_itself

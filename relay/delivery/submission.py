@@ -34,7 +34,7 @@ from relay.mail.content import Content, GrowingBody
 from relay.mail.envelope import Envelope
 from relay.mail.header import Header
 from relay.mail.reply import Reply
-from relay.mail.trace import Arrival
+from relay.mail.trace import Arrival, traceparent_of
 from relay.secrets.secret import Secret
 from relay.store.db.errors import StoreError, StoreFull
 from relay.store.queue.messages import HoldRow, NewMessage
@@ -99,6 +99,7 @@ class Submission:
         self._arrival = arrival
         self._began = 0.0
         self._size = 0
+        self._traceparent = ""
         self._task: asyncio.Task[None]
         self._answer: Callable[[Reply], None] | None = None  # None once the client has its reply
         self._draft: Draft | None = None
@@ -138,6 +139,8 @@ class Submission:
         """Do with the message what its mode says; `answer` is called once with what its client is told."""
         self._began = time.monotonic()
         self._size = content.size
+        if self._telling.is_traced:
+            self._traceparent = traceparent_of(content.header)
         self._answer = answer
         self._task = self._loop.create_task(self._run(content))
 
@@ -531,4 +534,5 @@ class Submission:
             phase=str(failure.phase) if failure else "",
             tls=outcome.tls.version if outcome and outcome.tls else "",
             detail=failure.detail if failure else detail,
+            traceparent=self._traceparent,
         )

@@ -28,6 +28,12 @@ _PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
 _SHIFTS = tuple(range(110, -1, -10))
 
 
+# Version, trace, span and flags (W3C Trace Context section 3.2.2).
+_TRACEPARENT = re.compile(
+    rb"^traceparent:[ \t]*([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})[ \t]*\r$", re.IGNORECASE | re.MULTILINE
+)
+
+
 class Arrival(NamedTuple):
     """How a message reached us.
 
@@ -50,6 +56,12 @@ def new_id(now: datetime) -> str:
     # As secrets.token_bytes, but with the interpreter held: to leave it to others for so short a time costs far more.
     number = int(now.timestamp() * 1000) << 72 | int.from_bytes(os.getrandom(9), "big")
     return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+
+
+def traceparent_of(header: bytes) -> str:
+    """Return the trace that a header block names in its first `traceparent`; "" for none, and for what is none."""
+    found = _TRACEPARENT.search(header)
+    return found[1].decode() if found is not None else ""
 
 
 def message_id(unique: str, address: Address) -> str:
