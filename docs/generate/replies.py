@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from docs.generate.blocks import Block, Heading, Items, Table, Text
-from relay.directory.model import Kind, Meaning
+from relay.directory.http_apis import HTTP_APIS
+from relay.directory.model import Meaning
 from relay.upstream.http.meaning import TABLES, ApiRow
 from relay.upstream.outcome import TABLE, Phase, Row
 
@@ -50,9 +51,9 @@ def answer_page() -> Iterator[Block]:
     yield Table(("meaning", "what Relay does"), [[f"`{each}`", _FOLLOWS[each]] for each in Meaning])
     yield Heading(2, "Which answer means what")
     yield Table(("code", "enhanced code", "words", "said at", "meaning"), [_row(row) for row in TABLE])
-    for title, kind in (("Microsoft Graph", Kind.MSGRAPH), ("the Gmail API", Kind.GMAIL)):
-        yield Heading(2, f"What errors of {title} mean")
-        yield Table(("HTTP status", "error", "words", "meaning"), [_api_row(row) for row in TABLES[kind]])
+    for api, rows in TABLES.items():
+        yield Heading(2, f"What errors of {_APIS.get(api) or HTTP_APIS[api]} mean")
+        yield Table(("HTTP status", "error", "words", "meaning"), [_api_row(row) for row in rows])
     yield Text("Codes and words are regular expressions; `.` stands for any character. Words are found without case.")
     yield Heading(2, "An answer that Relay misreads")
     yield Items(
@@ -64,6 +65,7 @@ def answer_page() -> Iterator[Block]:
     )
 
 
+_APIS = {"msgraph": "Microsoft Graph", "gmail": "the Gmail API"}
 _FOLLOWS: dict[Meaning, str] = {
     Meaning.REFUSED: "This recipient, or this message, for good. The client hears it, or the sender gets a report.",
     Meaning.TEMPORARY: "This message waits and is tried again after the pauses of `delivery.retry`.",

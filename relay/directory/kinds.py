@@ -277,7 +277,7 @@ SERVER = EntryKind(
             "What the provider allows. Relay keeps within it instead of being refused.",
             is_folded=True,
         ),
-        FormGroup("Advanced", ("chunking", "api_url"), is_folded=True),
+        FormGroup("Advanced", ("chunking", "api", "api_url"), is_folded=True),
         FormGroup(
             "OAuth client",
             _OAUTH,

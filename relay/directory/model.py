@@ -58,10 +58,11 @@ class Kind(StrEnum):
     SMTP = "smtp"
     MSGRAPH = "msgraph"
     GMAIL = "gmail"
+    HTTPS = "https"
 
     @property
     def api_url(self) -> str:
-        """Where the provider's API is; "" for SMTP.
+        """Where the provider's API is; "" for SMTP, and where each server names its own.
 
         learn.microsoft.com/graph/deployments (national clouds have others) and
         developers.google.com/gmail/api/reference/rest.
@@ -70,6 +71,7 @@ class Kind(StrEnum):
             Kind.SMTP: "",
             Kind.MSGRAPH: "https://graph.microsoft.com/v1.0",
             Kind.GMAIL: "https://gmail.googleapis.com",
+            Kind.HTTPS: "",
         }[self]
 
 
@@ -128,18 +130,28 @@ class Server:
     name: str
     kind: Annotated[
         Kind,
-        "How it is reached: smtp, msgraph (Microsoft Graph) or gmail (Gmail API). The last two need auth oauth2, and "
-        "no host, port and security.",
+        "How it is reached: smtp, msgraph (Microsoft Graph), gmail (Gmail API) or https (another provider's HTTP API, "
+        "which api names). Graph and Gmail need auth oauth2 and no host; none but smtp has a port and security.",
         Asked("How it is reached"),
     ] = Kind.SMTP
+    api: Annotated[
+        str,
+        "Whose HTTP API it is, for kind https: ses (Amazon SES) or mailgun (Mailgun).",
+        Asked("Whose HTTP API", "Only for another provider's HTTP API."),
+    ] = ""
     host: Annotated[
         str,
-        "Its name or IP address; needed for kind smtp.",
-        Asked("Server name", "Needed for SMTP, and for nothing else.", placeholder="smtp.example.com", is_exact=True),
+        "Its name or IP address; needed for kind smtp and https.",
+        Asked(
+            "Server name",
+            "Not needed for Microsoft Graph and the Gmail API.",
+            placeholder="smtp.example.com",
+            is_exact=True,
+        ),
     ] = ""
     api_url: Annotated[
         str,
-        'Where the API of kind msgraph or gmail is; "": where the provider has it.',
+        'Where the API is; "": where the provider has it, or at the host of kind https.',
         Asked(
             "Address of the API",
             "Only for another way than SMTP, and only where the provider has several: a national cloud's.",
@@ -270,8 +282,15 @@ class Server:
 
     @property
     def effective_api_url(self) -> str:
-        """Where the API is: as set, or where the provider has it; "" for SMTP."""
+        """Where the API is: as set, or at the host, or where the provider has it; "" for SMTP."""
+        if self.kind is Kind.HTTPS and not self.api_url:
+            return f"https://{f'[{self.host}]' if ':' in self.host else self.host}"
         return self.api_url.rstrip("/") or self.kind.api_url
+
+    @property
+    def api_name(self) -> str:
+        """Which API it is: that of its kind, or the one that kind https names."""
+        return self.api if self.kind is Kind.HTTPS else self.kind.value
 
     @property
     def effective_host(self) -> str:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from relay.config.schema import Schema, no_such, parse_toml
+from relay.directory.http_apis import not_possible
 from relay.directory.model import Auth, Kind, Server
 from relay.directory.reading import SERVERS
 from relay.directory.values import EditRefused, Values
@@ -39,8 +40,8 @@ class Preset:
     def __post_init__(self) -> None:
         if self.values.keys() != self.sources.keys():
             raise ValueError("each value needs its source, and each source its value")
-        is_api = self.values.get("kind", Kind.SMTP) != Kind.SMTP
-        if is_api + ("host" in self.values) + bool(self.host_form) != 1:
+        has_one = bool(Kind(self.values.get("kind", Kind.SMTP)).api_url)
+        if has_one + ("host" in self.values) + bool(self.host_form) != 1:
             raise ValueError("there is either a host or the form of one, or an API")
 
     @property
@@ -82,6 +83,8 @@ def presets() -> dict[str, Preset]:
 def preset(name: str) -> Preset:
     """Return the preset of one provider. Raises EditRefused with a suggestion."""
     known = presets()
+    if name not in known and (why := not_possible(name.removesuffix("-api"))):
+        raise EditRefused(why)
     if name not in known:
         meant = next((each.name for each in known.values() if _is_called(each, name)), None)
         sentence = no_such("provider", name, [meant] if meant else known)

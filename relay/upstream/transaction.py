@@ -213,7 +213,7 @@ def mail_command(
         if "8bitmime" not in extensions:
             raise _cannot(_NO_8BITMIME, "no 8BITMIME in EHLO")  # RFC 6152 section 3: never sent silently
         line += " BODY=8BITMIME"
-    if not is_plain and (refusing := _needs_smtputf8(transfer)) is not None:
+    if not is_plain and (refusing := needs_smtputf8(transfer)) is not None:
         if "smtputf8" not in extensions:
             raise _cannot(refusing, "no SMTPUTF8 in EHLO")
         line += " SMTPUTF8"
@@ -233,7 +233,7 @@ def rcpt_command(transfer: Transfer, recipient: Recipient, offers: Offers) -> st
     line = f"RCPT TO:<{address.local}@{address.domain}>"  # as it was written (RFC 5321 section 4.1.2)
     if "dsn" not in offers.extensions or (recipient.notify is None and original is None):
         return line
-    is_utf8 = original is not None and not original.text.isascii() and _needs_smtputf8(transfer) is not None
+    is_utf8 = original is not None and not original.text.isascii() and needs_smtputf8(transfer) is not None
     return " ".join((line, *recipient.report_parameters(smtputf8=is_utf8)))
 
 
@@ -315,7 +315,7 @@ def chunk(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
     yield b"".join(gathered)
 
 
-def _needs_smtputf8(transfer: Transfer) -> Reply | None:
+def needs_smtputf8(transfer: Transfer) -> Reply | None:
     """Return what to say where a server lacks SMTPUTF8 (RFC 6531 sections 3.4 and 3.5), None where none is needed.
 
     What a client only declared, and the message does not need, is not asked for (section 4.2).

@@ -18,13 +18,14 @@ class LostAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asked."""
+    """What a client asked. `target` is the path with the query as they were sent."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    target: str = ""
 
     @property
     def token(self) -> str:
@@ -69,7 +70,7 @@ async def _request(reader: asyncio.StreamReader, most: int) -> Request | Reply |
             return Reply(413, {"error": {"code": "RequestEntityTooLarge", "message": "The request is too large."}})
         parts = urlsplit(target)
         body = await reader.readexactly(size)
-        return Request(method, unquote(parts.path), dict(parse_qsl(parts.query)), headers, body)
+        return Request(method, unquote(parts.path), dict(parse_qsl(parts.query)), headers, body, target)
     return None
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from relay.config.endpoint import is_host_name
 from relay.config.schema import no_such
+from relay.directory.http_apis import HTTP_APIS, not_possible, region_of
 from relay.directory.model import Auth, Directory, Kind, Profile, Security, Server
 from relay.directory.reading import Findings, Reading
 from relay.directory.tables import Incoming, OAuthClient
@@ -83,7 +84,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _host(server: Server) -> Findings:
-    if server.kind is not Kind.SMTP:
+    if server.kind not in {Kind.SMTP, Kind.HTTPS} or (server.kind is Kind.HTTPS and server.api_url):
         return
     if not server.host:
         yield "host", "this key is needed; add it"
@@ -94,16 +95,42 @@ def _host(server: Server) -> Findings:
 def _api(server: Server) -> Findings:
     """Yield what is wrong with a server that is reached by an API, and with what only such a one has."""
     if server.kind is Kind.SMTP:
-        if server.api_url:
-            yield "api_url", 'kind = "smtp" has a host and no API; remove it'
+        for key in ("api", "api_url"):
+            if getattr(server, key):
+                yield key, 'kind = "smtp" has a host and no API; remove it'
         return
     for key in ("host", "port", "security"):
-        if getattr(server, key) != _SERVER_DEFAULTS[key]:
+        if getattr(server, key) != _SERVER_DEFAULTS[key] and (key, server.kind) != ("host", Kind.HTTPS):
             yield key, f'kind = "{server.kind}" is reached by the provider\'s API; remove it'
-    if server.auth is not Auth.OAUTH2:
-        yield "auth", f'kind = "{server.kind}" logs in by OAuth alone; set auth = "oauth2"'
     if server.api_url and not _is_safe(server.api_url):
         yield "api_url", "the token and the mail go there; write a URL that begins with https://"
+    yield from _http_api(server) if server.kind is Kind.HTTPS else _token_api(server)
+
+
+def _http_api(server: Server) -> Findings:
+    """Yield what is wrong with a server of kind https: which API it is, how we log in, and the region of SES."""
+    if server.api not in HTTP_APIS:
+        why = f"there is no API '{server.api}'" if server.api else "this key is needed"
+        known = " or ".join(f'"{each}"' for each in HTTP_APIS)
+        yield "api", not_possible(server.api) or f"{why}; set api = {known}"
+    if server.auth is not Auth.AUTO:
+        yield "auth", 'kind = "https" logs in by user name and password as the provider wants it; remove it'
+    if server.host and server.api_url:
+        yield "api_url", "host says where the API is already; keep one of the two"
+    host = server.effective_host
+    if server.api == "ses" and host and not region_of(host) and not is_loopback(host):
+        yield (
+            "api_url" if server.api_url else "host",
+            "no region stands in it; write email.REGION.amazonaws.com with your region",
+        )
+
+
+def _token_api(server: Server) -> Findings:
+    """Yield what is wrong with a server of kind msgraph or gmail."""
+    if server.api:
+        yield "api", f'kind = "{server.kind}" has one API; remove it'
+    if server.auth is not Auth.OAUTH2:
+        yield "auth", f'kind = "{server.kind}" logs in by OAuth alone; set auth = "oauth2"'
     if server.oauth is not None and server.oauth.provider not in {"custom", _PROVIDERS[server.kind]}:
         yield "oauth.provider", f'kind = "{server.kind}" takes tokens of "{_PROVIDERS[server.kind]}"'
 

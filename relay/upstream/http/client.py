@@ -207,7 +207,7 @@ async def _begin(response: Any, most: int) -> Answer:
 
 
 async def _read(response: Any) -> Answer:
-    octets = b""
+    octets, headers = b"", response.headers
     async for chunk in response.aiter_bytes():
         octets += chunk
         if len(octets) > _MOST_OCTETS:
@@ -217,21 +217,26 @@ async def _read(response: Any) -> Answer:
     except (ValueError, RecursionError):
         said = None
     table = said if isinstance(said, dict) else None
-    reason, words = _error_of(table, octets) if response.status_code >= 400 else ("", "")
-    headers = response.headers
+    reason, words = ("", "")
+    if response.status_code >= 400:
+        reason, words = _error_of(table, octets, str(headers.get("x-amzn-errortype", "")))
     location = str(headers.get("location", ""))
     return Answer(response.status_code, reason, words, table, _seconds(headers.get("retry-after", "")), location)
 
 
-def _error_of(said: Mapping[str, Any] | None, octets: bytes) -> tuple[str, str]:
+def _error_of(said: Mapping[str, Any] | None, octets: bytes, amazon: str) -> tuple[str, str]:
     """Return the name and the words of an error.
 
     Graph: {"error": {"code", "message"}} (learn.microsoft.com/graph/errors). Google: {"error": {"code", "message",
-    "status", "errors": [{"reason"}]}} (developers.google.com/gmail/api/guides/handle-errors).
+    "status", "errors": [{"reason"}]}} (developers.google.com/gmail/api/guides/handle-errors). Amazon: {"message"}, in
+    some errors with a capital, and the name up to a colon in a header (smithy.io/2.0/aws/protocols/aws-restjson1-
+    protocol.html). Mailgun: {"message"} or plain text (documentation.mailgun.com, "API Response Codes").
     """
     error = said.get("error") if said is not None else None
     if not isinstance(error, dict):
-        return "", clean_text(octets[:_MOST_WORDS].decode("utf-8", "replace"))
+        message = next((said[key] for key in ("message", "Message") if said.get(key)), "") if said else ""
+        words = str(message) or octets[:_MOST_WORDS].decode("utf-8", "replace")
+        return clean_text(amazon.partition(":")[0])[:80], clean_text(words)[:_MOST_WORDS]
     code, reasons = error.get("code"), error.get("errors")
     first = reasons[0] if isinstance(reasons, list) and reasons and isinstance(reasons[0], dict) else {}
     reason = first.get("reason") or (code if isinstance(code, str) else "") or error.get("status") or ""

@@ -1,9 +1,9 @@
 """What an API is asked to do with one message: the port that every API is behind, and the message as an API gets it.
 
-It gets the very octets that SMTP would get. An API has no envelope: it sends to whom To, Cc and Bcc name, to all of
-them and to nobody else. So recipients whom the message does not name stand in a Bcc field, which the provider takes off
-before anybody reads the message. A message that names somebody who is not to have it cannot go this way, and is refused
-rather than sent to them.
+It gets the very octets that SMTP would get. Graph and Gmail have no envelope: they send to whom To, Cc and Bcc name, to
+all of them and to nobody else. So recipients whom the message does not name stand in a Bcc field, which the provider
+takes off before anybody reads the message. A message that names somebody who is not to have it cannot go this way, and
+is refused rather than sent to them. APIs of kind https have an envelope, and get the message as it is.
 """
 
 from base64 import b64encode
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from relay.directory.model import Meaning, Server
+from relay.directory.model import Kind, Meaning, Server
 from relay.mail.address import Address, AddressError
 from relay.mail.content import Content
 from relay.mail.header import Header
@@ -21,7 +21,7 @@ from relay.mail.structured_fields import ListFault, parse_address_list
 from relay.upstream.http.client import Answer, ApiClient
 from relay.upstream.http.meaning import refusal_of
 from relay.upstream.outcome import Failed, Phase, own_failure
-from relay.upstream.transaction import Progress, RequireTls, Transfer
+from relay.upstream.transaction import Progress, RequireTls, Transfer, needs_smtputf8
 
 _NAMED_IN = ("to", "cc")
 _BASE64_PIECE = 57 * 1024  # octets; a multiple of three, so that pieces join
@@ -30,22 +30,32 @@ _NO_REQUIRETLS = Reply(550, "5.7.30", "REQUIRETLS is not supported by the outgoi
 
 @dataclass(frozen=True, slots=True)
 class ApiMessage:
-    """A message with its recipients in the header, and the Message-ID by which it is found again ("" without one)."""
+    """A message, with its recipients in the header where the API has no envelope.
+
+    `message_id` is by what it is found again ("" without one), `recipients` are addresses as they compare, `envelope`
+    as they are. `utf8` is what to say where the API takes only ASCII, None where the message does not need more.
+    """
 
     content: Content
     message_id: str
     recipients: frozenset[str]
+    envelope: tuple[Address, ...] = ()
+    utf8: Reply | None = None
 
     @classmethod
     def of(cls, transfer: Transfer) -> "ApiMessage":
         """Return what of a transfer leaves. Raises Failed for what an API cannot be told."""
         if transfer.require_tls is RequireTls.ALWAYS:
-            raise _cannot(_NO_REQUIRETLS)
+            raise cannot(_NO_REQUIRETLS)
         header = Header.parse(transfer.content.header)
-        named = _named(header)
+        message_id = header.text_of("message-id").strip()
         wanted = {recipient.address.key: recipient.address for recipient in transfer.recipients}
+        if transfer.server.kind is Kind.HTTPS:
+            people = tuple(wanted.values())
+            return cls(transfer.content, message_id, frozenset(wanted), people, needs_smtputf8(transfer))
+        named = _named(header)
         if others := [text for key, text in named.items() if key not in wanted]:
-            raise _cannot(
+            raise cannot(
                 Reply(
                     554,
                     "5.6.0",
@@ -57,7 +67,7 @@ class ApiMessage:
         block = transfer.content.header
         if hidden:
             block += b"Bcc: " + b",\r\n ".join(address.text.encode() for address in hidden) + b"\r\n"
-        return cls(Content(block, transfer.content.body), header.text_of("message-id").strip(), frozenset(wanted))
+        return cls(Content(block, transfer.content.body), message_id, frozenset(wanted))
 
 
 def base64_size(size: int) -> int:
@@ -87,17 +97,18 @@ def _named(header: Header) -> dict[str, str]:
                     named[Address.parse(listed.text).key] = listed.text
             except (ListFault, AddressError) as fault:
                 words = f"{key.capitalize()} cannot be read, and this provider takes the recipients from it: {fault}"
-                raise _cannot(Reply(554, "5.6.0", clean_text(words))) from None
+                raise cannot(Reply(554, "5.6.0", clean_text(words))) from None
     return named
 
 
-def _cannot(reply: Reply) -> Failed:
+def cannot(reply: Reply) -> Failed:
+    """Return the refusal of a message that an API cannot be told, which is ours."""
     return Failed(own_failure(Phase.MAIL, reply, Meaning.REFUSED))
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """Whose mail is sent, with which token: `username` logs in, the mail leaves as `identity`."""
+    """Whose mail is sent: `username` logs in with a token or, for kind https, a key; it leaves as `identity`."""
 
     server: Server
     username: str
@@ -115,7 +126,7 @@ class Job:
 
 
 class Api(Protocol):
-    """One provider's API (`relay.upstream.http.graph`, `relay.upstream.http.gmail`). Everything may raise Failed."""
+    """One provider's API (`relay.upstream.http.graph`, `.gmail`, `.ses`, `.mailgun`). Everything may raise Failed."""
 
     async def send(self, client: ApiClient, job: Job) -> Reply:
         """Hand a message over for all its recipients, and return what was answered."""
@@ -141,7 +152,7 @@ def good(answer: Answer, mailbox: Mailbox, *, has_sent: bool = False) -> Answer:
     if answer.is_good:
         return answer
     server = mailbox.server
-    raise Failed(refusal_of(answer, server.kind, server.answers, has_sent=has_sent))
+    raise Failed(refusal_of(answer, server.api_name, server.answers, has_sent=has_sent))
 
 
 def accepted(provider: str, answer: Answer) -> Reply:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from relay.directory.model import AnswerRule, Kind, Meaning
+from relay.directory.model import AnswerRule, Meaning
 from relay.mail.reply import Reply
 from relay.upstream.http.client import Answer
 from relay.upstream.outcome import Failure, Phase
@@ -140,16 +140,87 @@ GMAIL: tuple[ApiRow, ...] = (
     ApiRow(Meaning.REFUSED, status="4.."),
     ApiRow(Meaning.TEMPORARY),
 )
-TABLES: Mapping[Kind, tuple[ApiRow, ...]] = MappingProxyType({Kind.MSGRAPH: GRAPH, Kind.GMAIL: GMAIL})
+
+# Names: docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html and its CommonErrors.html. Words:
+# docs.aws.amazon.com/ses/latest/dg: troubleshoot-error-messages and manage-sending-quotas-errors.
+SES: tuple[ApiRow, ...] = (
+    # The day's quota comes as the same error as the rate, with other words.
+    ApiRow(Meaning.QUOTA, words="Daily (?:message|sending) quota exceeded"),
+    ApiRow(Meaning.THROTTLE, status="429"),
+    ApiRow(Meaning.THROTTLE, reason="Throttling(?:Exception)?|TooManyRequestsException"),
+    ApiRow(Meaning.THROTTLE, words="Maximum sending rate exceeded|Rate exceeded"),
+    ApiRow(Meaning.QUOTA, reason="LimitExceededException"),
+    # From is verified neither as an address nor by its domain; in the sandbox the same is said of recipients.
+    ApiRow(Meaning.IDENTITY_REFUSED, words="(?:address|identity|identities) (?:is|are) not verified"),
+    ApiRow(Meaning.IDENTITY_REFUSED, words="identities failed the check"),
+    # The MX record of the identity's MAIL FROM domain is gone.
+    ApiRow(Meaning.IDENTITY_REFUSED, reason="MailFromDomainNotVerifiedException"),
+    # The account is restricted for good, or its owner or Amazon paused it.
+    ApiRow(Meaning.LOCK_OUT, reason="AccountSuspendedException|SendingPausedException"),
+    # The key is unknown, revoked or wrong, or may not send, or not as this address; or the clock is wrong here.
+    ApiRow(
+        Meaning.LOGIN_REFUSED,
+        reason="AccessDenied(?:Exception)?|NotAuthorized|UnrecognizedClientException|InvalidClientTokenId|"
+        "InvalidSignatureException|SignatureDoesNotMatch|IncompleteSignature(?:Exception)?|OptInRequired|"
+        "ExpiredToken(?:Exception)?|RequestExpired|MissingAuthenticationToken(?:Exception)?",
+    ),
+    ApiRow(Meaning.LOGIN_REFUSED, status="401|403"),
+    ApiRow(Meaning.REFUSED, status="413", reply=(552, "5.3.4")),
+    ApiRow(Meaning.REFUSED, words="(?:length|size).{0,40}(?:exceed|greater|too l)|too large", reply=(552, "5.3.4")),
+    # "Local address contains control or whitespace", "Missing final '@domain'", "Illegal address".
+    ApiRow(
+        Meaning.REFUSED,
+        reason="BadRequestException|InvalidParameterValue",
+        words="Local address|final '@domain'|Illegal address|domain contains|Recipient",
+        reply=(550, "5.1.3"),
+    ),
+    # Taken for spam, or it bears a virus; or it is no message in their sense.
+    ApiRow(Meaning.REFUSED, reason="MessageRejected"),
+    ApiRow(Meaning.UNKNOWN, status="50[024]"),
+    ApiRow(Meaning.TEMPORARY, status="5..|408|409"),
+    ApiRow(Meaning.REFUSED, status="4.."),
+    ApiRow(Meaning.TEMPORARY),
+)
+
+# documentation.mailgun.com/docs/mailgun/quickstart-guide/responses has the statuses, and 420 and the words are those of
+# github.com/mailgun/mailgun-java/issues/50, TryGhost/Ghost/issues/15725, theoomoregbee/US-visa-appointment-notifier/
+# issues/5. Its errors have no names.
+MAILGUN: tuple[ApiRow, ...] = (
+    # "recipient limit exceeded, try again after <date>": the hour's recipients of a young account, or the day's.
+    ApiRow(Meaning.QUOTA, words="recipient limit exceeded|(?:message|sending) limit (?:exceeded|reached)"),
+    ApiRow(Meaning.THROTTLE, status="420|429"),
+    # In a sandbox domain every recipient has to agree first.
+    ApiRow(Meaning.REFUSED, words="authorized recipients", reply=(550, "5.7.1")),
+    # "Domain <d> is not allowed to send: …": not verified, not activated, disabled, to be reviewed.
+    ApiRow(
+        Meaning.LOCK_OUT, words="not allowed to send|activate your Mailgun account|account (?:is |has been )?disabled"
+    ),
+    # 402: the plan has ended.
+    ApiRow(Meaning.LOCK_OUT, status="402"),
+    ApiRow(Meaning.LOGIN_REFUSED, status="401|403"),
+    # There is no such domain in this region: the user name is it.
+    ApiRow(Meaning.LOGIN_REFUSED, status="404"),
+    ApiRow(Meaning.REFUSED, status="413", reply=(552, "5.3.4")),
+    ApiRow(Meaning.REFUSED, status="400", words="too (?:large|big)|size", reply=(552, "5.3.4")),
+    ApiRow(Meaning.REFUSED, status="400", words="'?to'? parameter", reply=(550, "5.1.3")),
+    ApiRow(Meaning.UNKNOWN, status="50[024]"),
+    ApiRow(Meaning.TEMPORARY, status="5..|408|409"),
+    ApiRow(Meaning.REFUSED, status="4.."),
+    ApiRow(Meaning.TEMPORARY),
+)
+TABLES: Mapping[str, tuple[ApiRow, ...]] = MappingProxyType(
+    {"msgraph": GRAPH, "gmail": GMAIL, "ses": SES, "mailgun": MAILGUN}
+)
+"""The table of each API, by `Server.api_name`."""
 
 
-def refusal_of(answer: Answer, kind: Kind, rules: Iterable[AnswerRule] = (), *, has_sent: bool = True) -> Failure:
-    """Return the failure that an API's answer is. `rules` are the server's own from directory.toml.
+def refusal_of(answer: Answer, api: str, rules: Iterable[AnswerRule] = (), *, has_sent: bool = True) -> Failure:
+    """Return the failure that an API's answer is. `api` is a key of TABLES, `rules` are the server's own.
 
     A rule is found in "STATUS TEXT" of the answer, in any case of letters. `has_sent`: the request was the one that
     sends the message; after any other nobody has it, whatever the status.
     """
-    row = next(row for row in TABLES[kind] if row.matches(answer))
+    row = next(row for row in TABLES[api] if row.matches(answer))
     said = f"{answer.status} {answer.text}".casefold()
     meaning = next((rule.means for rule in rules if rule.match.casefold() in said), row.meaning)
     if meaning is Meaning.UNKNOWN and not has_sent:

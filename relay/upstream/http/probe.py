@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 
-from relay.directory.model import Account, Meaning, Security, Server
+from relay.directory.model import Account, Auth, Security, Server
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
@@ -11,8 +11,8 @@ from relay.secrets.secret import Secret
 from relay.upstream.dial import Contexts, resolve
 from relay.upstream.http.client import ApiClient
 from relay.upstream.http.job import Mailbox
-from relay.upstream.http.upstream import APIS, NO_TOKEN, job_of
-from relay.upstream.outcome import Failed, Failure, Peer, Phase, Tls, failure_of, own_failure
+from relay.upstream.http.upstream import APIS, job_of, no_secret
+from relay.upstream.outcome import Failed, Failure, Peer, Phase, Tls, failure_of
 from relay.upstream.steps import STEPS, Step, tls_words, words_of
 from relay.upstream.transaction import Progress, Timeouts, Transfer
 
@@ -43,7 +43,7 @@ async def probe_api(
 
     Without a recipient it ends after the login, and without content nothing is sent.
     """
-    api, client = APIS[server.kind], None
+    api, client = APIS[server.api_name], None
     try:
         yield Step("resolve", ok=True, detail=await _resolved(server))
         mailbox = _mailbox(server, account, secret, sender)
@@ -52,7 +52,8 @@ async def probe_api(
         yield Step("connect", ok=True, detail=f"connected to {client.address or server.effective_host}")
         if server.effective_security is Security.TLS:
             yield Step("tls", ok=True, detail=tls_words(client.tls, client.certificate, server))
-        yield Step("login", ok=True, detail=f"logged in as {account.username} by OAuth: {found}")
+        way = " by OAuth" if server.auth is Auth.OAUTH2 else ""
+        yield Step("login", ok=True, detail=f"logged in as {account.username}{way}: {found}")
         if recipient is None or sender is None:
             return
         yield Step("mail", ok=True, detail=await api.may_send_as(client, mailbox))
@@ -75,7 +76,7 @@ async def probe_api(
 
 async def examine_api(server: Server, account: Account, secret: Secret | None, senders: Iterable[Address]) -> Seen:
     """Look whether an account may log in and send as these addresses. Raises nothing but CancelledError."""
-    seen, api, client = Seen(), APIS[server.kind], None
+    seen, api, client = Seen(), APIS[server.api_name], None
     try:
         await _resolved(server)
         mailbox = _mailbox(server, account, secret, server.identity)
@@ -112,5 +113,6 @@ async def _resolved(server: Server) -> str:
 def _mailbox(server: Server, account: Account, secret: Secret | None, sender: Address | None) -> Mailbox:
     """Return whose mail is looked at. Raises Failed where nobody has authorized the account."""
     if secret is None:
-        raise Failed(own_failure(Phase.LOGIN, NO_TOKEN, Meaning.LOGIN_REFUSED))
-    return Mailbox(server, account.username, sender or Address.parse(account.username), secret.value)
+        raise no_secret(server)
+    identity = sender or server.identity or Address.parse(account.username)
+    return Mailbox(server, account.username, identity, secret.value)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from relay import log
-from relay.directory.model import Account, Kind, Meaning, Server
+from relay.directory.model import Account, Auth, Meaning, Server
 from relay.mail.reply import Reply
 from relay.system.clock import utc_now
 from relay.upstream.connections import Slots
@@ -24,13 +24,18 @@ from relay.upstream.http.client import ApiClient
 from relay.upstream.http.gmail import Gmail
 from relay.upstream.http.graph import Graph
 from relay.upstream.http.job import Api, ApiMessage, Job, Mailbox
+from relay.upstream.http.mailgun import Mailgun
+from relay.upstream.http.ses import Ses
 from relay.upstream.outcome import Failed, Failure, Outcome, Phase, own_failure
 from relay.upstream.transaction import Progress, Timeouts, Transfer
 
-APIS: Mapping[Kind, Api] = MappingProxyType({Kind.MSGRAPH: Graph(), Kind.GMAIL: Gmail()})
+APIS: Mapping[str, Api] = MappingProxyType({"msgraph": Graph(), "gmail": Gmail(), "ses": Ses(), "mailgun": Mailgun()})
+"""The APIs, by `Server.api_name`."""
+
 _ASKING_SECONDS = 30.0
 _SKEW = timedelta(minutes=1)  # by how much the provider's clock may be behind ours
-NO_TOKEN = Reply(535, "5.7.8", "There is no access token for this account")
+_NO_TOKEN = Reply(535, "5.7.8", "There is no access token for this account")
+_NO_KEY = Reply(535, "5.7.8", "There is no password for this account")
 
 
 @dataclass(slots=True)
@@ -92,7 +97,7 @@ class ApiUpstream:
             await asyncio.wait(set(self._closing))
 
     async def _hand_over(self, client: ApiClient, transfer: Transfer, progress: Progress) -> Reply:
-        api, job, began = APIS[transfer.server.kind], job_of(transfer, progress), utc_now()
+        api, job, began = APIS[transfer.server.api_name], job_of(transfer, progress), utc_now()
         progress.phase = Phase.MAIL
         if transfer.since is not None and await _has(api, client, job, transfer.since - _SKEW):
             return _FOUND
@@ -179,10 +184,16 @@ _FOUND = Reply.of_upstream(250, "2.0.0 sent already: the provider has it among t
 def job_of(transfer: Transfer, progress: Progress) -> Job:
     """Return what an API is asked to do with a transfer. Raises Failed for what it cannot be told."""
     if transfer.secret is None:
-        raise Failed(own_failure(Phase.LOGIN, NO_TOKEN, Meaning.LOGIN_REFUSED))
+        raise no_secret(transfer.server)
     assert transfer.sender is not None  # Server.takes_null_sender
     mailbox = Mailbox(transfer.server, transfer.account.username, transfer.sender, transfer.secret.value)
     return Job(mailbox, ApiMessage.of(transfer), progress)
+
+
+def no_secret(server: Server) -> Failed:
+    """Return the refusal of a login for which we have nothing to show."""
+    reply = _NO_TOKEN if server.auth is Auth.OAUTH2 else _NO_KEY
+    return Failed(own_failure(Phase.LOGIN, reply, Meaning.LOGIN_REFUSED))
 
 
 async def _has(api: Api, client: ApiClient, job: Job, since: datetime) -> bool:
@@ -218,5 +229,5 @@ async def _was_sent(api: Api, client: ApiClient, job: Job, since: datetime, lost
 def _is_other(one: Server, other: Server) -> bool:
     """Whether the connections of one server's settings may not be used with those of the other."""
     return one is not other and any(
-        getattr(one, key) != getattr(other, key) for key in ("kind", "api_url", "verify_tls", "ca_file")
+        getattr(one, key) != getattr(other, key) for key in ("kind", "api", "host", "api_url", "verify_tls", "ca_file")
     )

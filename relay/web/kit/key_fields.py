@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_origin, get_type_hints
 
 from relay.control.entries.facts import FACTS
+from relay.directory.http_apis import HTTP_APIS
 from relay.directory.kinds import Entry, EntryKind
 from relay.directory.model import AliasIdentity, Auth, Kind, Mode, Security
 from relay.directory.tables import MACHINE_KEYS, Asked, asked_of, default_of, hint_of, is_needed, plain_type
@@ -19,6 +20,9 @@ _WAYS = (
     Choice("msgraph", "Microsoft Graph", "Microsoft 365 by HTTPS, without SMTP; needs OAuth, and no name and port."),
     Choice(
         "gmail", "Gmail API", "Gmail and Google Workspace by HTTPS, without SMTP; needs OAuth, and no name and port."
+    ),
+    Choice(
+        "https", "Another HTTP API", "Amazon SES or Mailgun by HTTPS, without SMTP; whose it is stands under Advanced."
     ),
 )
 SECURITIES = (
@@ -59,6 +63,7 @@ _CHOICES: Mapping[Any, Sequence[Choice]] = MappingProxyType(
         Auth: LOGINS,
         Mode: _MODES,
         AliasIdentity: _ALIAS_IDENTITIES,
+        "api": (Choice("", "None"), *(Choice(name, title) for name, title in HTTP_APIS.items())),
         "oauth.provider": (
             Choice("microsoft", "Microsoft"),
             Choice("google", "Google"),
@@ -109,7 +114,7 @@ def key_field(kind: EntryKind[Entry], key: str) -> Field:
     return Field(
         key=key,
         label=asked.label,
-        kind=_field_type(key, hint),
+        kind="select" if choices else _field_type(key, hint),
         hint="" if is_machine else asked.hint,
         off=asked.hint if is_machine else "",
         is_required=is_needed(kind.model, key) or key in kind.needed,

@@ -60,7 +60,7 @@ def preset_texts(preset: Record) -> dict[str, str]:
     """Return what a provider's preset writes into the form; what it says nothing of becomes the default again."""
     values = preset["values"]
     oauth = values.get("oauth", {}) if values.get("auth") == "oauth2" else {}
-    fixed = {"kind": "smtp", "host": "", "security": "starttls", "port": "", "auth": "auto"}
+    fixed = {"kind": "smtp", "api": "", "host": "", "security": "starttls", "port": "", "auth": "auto"}
     limits = {key: key_field(SERVER, key).start for key in LIMITS}
     tables = {f"oauth.{key}": str(oauth.get(key, "")) for key in ("provider", "tenant", "flow")}
     given = {key: str(value) for key, value in values.items() if key != "oauth"}

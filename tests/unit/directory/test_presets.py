@@ -24,7 +24,8 @@ OWN: dict[str, Any] = {"username": "mailer@acme.example", "address": "mailer@acm
 
 def filled(name: str, **given: Any) -> dict[str, Any]:
     found = preset(name)
-    given = {**OWN, **({"host": "email.example"} if found.host_form else {}), **given}
+    form = {"host": found.host_form.replace("REGION", "eu-central-1")} if found.host_form else {}
+    given = {**OWN, **form, **given}
     return found.fill(given)
 
 
@@ -107,6 +108,12 @@ def test_a_mistyped_provider_is_refused_with_a_suggestion(name: str, meant: str)
         preset(name)
     sentence = f"there is no provider '{name}'; did you mean '{meant}'?; see relay provider list"
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize("name", ["sendgrid-api", "postmark-api"])
+def test_a_provider_whose_api_takes_no_whole_message_says_so(name: str) -> None:
+    with pytest.raises(EditRefused, match=r"takes no whole message by its API, .* with port 2525 where 587 is blocked"):
+        preset(name)
 
 
 def test_a_preset_without_a_source_or_a_host_cannot_be() -> None:

@@ -330,6 +330,34 @@ MANY_FAULTS = [
         ],
     ),
     (
+        "[servers.x]\nkind = 'https'\nport = 443\nauth = 'plain'",
+        [
+            'servers.x.api: this key is needed; set api = "ses" or "mailgun"',
+            'servers.x.auth: kind = "https" logs in by user name and password as the provider wants it; remove it',
+            "servers.x.host: this key is needed; add it",
+            'servers.x.port: kind = "https" is reached by the provider\'s API; remove it',
+        ],
+    ),
+    (
+        "[servers.x]\nkind = 'https'\napi = 'postmark'\napi_url = 'http://a.example'\nhost = 'https://a.example'",
+        [
+            (
+                "servers.x.api: Postmark takes no whole message by its API, only parts of which it makes another one; "
+                "use its SMTP (--provider postmark), with port 2525 where 587 is blocked"
+            ),
+            "servers.x.api_url: host says where the API is already; keep one of the two",
+            "servers.x.api_url: the token and the mail go there; write a URL that begins with https://",
+        ],
+    ),
+    (
+        "[servers.x]\nkind = 'https'\napi = 'ses'\nhost = 'ses.acme.example'\nusername = 'A'",
+        ["servers.x.host: no region stands in it; write email.REGION.amazonaws.com with your region"],
+    ),
+    (
+        "[servers.x]\nhost = 'h'\napi = 'sess'",
+        ['servers.x.api: kind = "smtp" has a host and no API; remove it'],
+    ),
+    (
         "[servers.x]\nkind = 'gmail'\nusername = 'm@acme.example'\nsecurity = 'tls'",
         [
             'servers.x.auth: kind = "gmail" logs in by OAuth alone; set auth = "oauth2"',
