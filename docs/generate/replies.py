@@ -52,7 +52,7 @@ def answer_page() -> Iterator[Block]:
     yield Heading(2, "Which answer means what")
     yield Table(("code", "enhanced code", "words", "said at", "meaning"), [_row(row) for row in TABLE])
     for api, rows in TABLES.items():
-        yield Heading(2, f"What errors of {_APIS.get(api) or HTTP_APIS[api]} mean")
+        yield Heading(2, f"What errors of {_APIS.get(api) or HTTP_APIS[api].title} mean")
         yield Table(("HTTP status", "error", "words", "meaning"), [_api_row(row) for row in rows])
     yield Text("Codes and words are regular expressions; `.` stands for any character. Words are found without case.")
     yield Heading(2, "An answer that Relay misreads")

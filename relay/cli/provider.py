@@ -70,6 +70,27 @@ def ask_for_app(username: str | None, client_id: str | None, tenant: str | None)
     )
 
 
+def ask_for_key(provider: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given of a server with an HTTP API, and what a person says where something is missing."""
+    from relay.directory.http_apis import HTTP_APIS
+
+    values, preset = dict(given), preset_of(provider)
+    api = HTTP_APIS[preset.values["api"]]
+    if preset.host_form and "host" not in values:
+        values["host"] = preset.host_form.replace("REGION", ask("The region, such as eu-central-1"))
+    values["username"] = values.get("username") or ask(f"The {api.username} (its user name)")
+    values["address"] = values.get("address") or ask("The address that mail leaves with")
+    return values
+
+
+def key_words(provider: str) -> str:
+    """Return what a provider with an HTTP API calls its passwords; "" for any other. Raises Refused for an unknown."""
+    from relay.directory.http_apis import HTTP_APIS
+
+    api = preset_of(provider).values.get("api", "")
+    return HTTP_APIS[api].password if api else ""
+
+
 def preset_of(provider: str) -> "Preset":
     """Return what is known about a provider. Raises Refused with a suggestion."""
     from relay.control.refused import Refused

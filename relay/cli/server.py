@@ -10,7 +10,17 @@ from relay.cli import complete
 from relay.cli.entries import register_add, register_reading
 from relay.cli.invocation import Invocation, WrongUsage
 from relay.cli.output import count, print_json
-from relay.cli.provider import ClientId, Provider, Tenant, ask_for_app, needs_app, oauth_values, preset_of
+from relay.cli.provider import (
+    ClientId,
+    Provider,
+    Tenant,
+    ask_for_app,
+    ask_for_key,
+    key_words,
+    needs_app,
+    oauth_values,
+    preset_of,
+)
 from relay.cli.shared import (
     AsJson,
     Changes,
@@ -54,6 +64,9 @@ def add(
     values, is_asked = dict(given), is_person() and needs_app(provider)
     if is_asked:
         values["username"], client_id, tenant = ask_for_app(given.get("username"), client_id, tenant)
+    elif provider is not None and is_person() and (key := key_words(provider)):
+        values = ask_for_key(provider, given)
+        password = password or read_password(f"server {name} (the {key})", from_stdin=False)
     record = context.obj.run(
         "server.add",
         name=name,

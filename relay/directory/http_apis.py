@@ -5,10 +5,26 @@ Here is what must be known before anything is sent; how they are spoken to is `r
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
-HTTP_APIS: Mapping[str, str] = MappingProxyType({"ses": "Amazon SES", "mailgun": "Mailgun"})
-"""What `api` of a server may be, with the names of the providers."""
+
+@dataclass(frozen=True, slots=True)
+class HttpApi:
+    """A provider's API: the provider's name, and what it calls that by which we log in."""
+
+    title: str
+    username: str
+    password: str
+
+
+HTTP_APIS: Mapping[str, HttpApi] = MappingProxyType(
+    {
+        "ses": HttpApi("Amazon SES", "access key id", "secret access key"),
+        "mailgun": HttpApi("Mailgun", "sending domain", "API key"),
+    }
+)
+"""What `api` of a server may be."""
 
 # They take the parts of a message and make another of them: twilio.com/docs/sendgrid/api-reference/mail-send/mail-send
 # and postmarkapp.com/developer/api/email-api. The ports: sendgrid.com/docs/for-developers/sending-email/

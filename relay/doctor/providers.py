@@ -106,7 +106,7 @@ PROVIDERS: tuple[MailProvider, ...] = (
     # nv: the selector is shown for each domain; the envelope is of the domain that is set up at Mailgun.
     MailProvider(
         name="Mailgun",
-        hosts=("smtp.mailgun.org", "smtp.eu.mailgun.org"),
+        hosts=("smtp.mailgun.org", "smtp.eu.mailgun.org", "api.mailgun.net", "api.eu.mailgun.net"),
         spf_include="mailgun.org",
         dkim_setup="at Mailgun under Sending, Domains, DNS records",
         send_as="at Mailgun add its domain under Sending, Domains, and log in with a user of that domain",

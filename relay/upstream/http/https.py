@@ -104,7 +104,7 @@ class HttpsApi:
         url = self.url(mailbox, self.description.path)
         headers = await self.headers("POST", url, mailbox, {"Content-Type": body.content_type}, body.pieces())
         answer = await client.send(url, "", job.progress, body.pieces(), body.size, headers)
-        return accepted(HTTP_APIS[self.description.api], good(answer, mailbox, has_sent=True))
+        return accepted(HTTP_APIS[self.description.api].title, good(answer, mailbox, has_sent=True))
 
     async def has(self, client: ApiClient, job: Job, since: datetime) -> bool:  # noqa: ARG002
         """Nobody can be asked: what was sent before is not known."""

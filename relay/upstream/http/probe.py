@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 
 from relay.directory.model import Account, Auth, Security, Server
-from relay.mail.address import Address
+from relay.mail.address import Address, AddressError
 from relay.mail.content import Content
 from relay.mail.envelope import Recipient
 from relay.secrets.secret import Secret
@@ -114,5 +114,12 @@ def _mailbox(server: Server, account: Account, secret: Secret | None, sender: Ad
     """Return whose mail is looked at. Raises Failed where nobody has authorized the account."""
     if secret is None:
         raise no_secret(server)
-    identity = sender or server.identity or Address.parse(account.username)
-    return Mailbox(server, account.username, identity, secret.value)
+    return Mailbox(server, account.username, sender or _own_address(account), secret.value)
+
+
+def _own_address(account: Account) -> Address:
+    """Return the address that logs in; where a key does, one that nobody has: its login is nobody's."""
+    try:
+        return Address.parse(account.username)
+    except AddressError:
+        return Address("nobody", "invalid")

@@ -63,7 +63,7 @@ _CHOICES: Mapping[Any, Sequence[Choice]] = MappingProxyType(
         Auth: LOGINS,
         Mode: _MODES,
         AliasIdentity: _ALIAS_IDENTITIES,
-        "api": (Choice("", "None"), *(Choice(name, title) for name, title in HTTP_APIS.items())),
+        "api": (Choice("", "None"), *(Choice(name, api.title) for name, api in HTTP_APIS.items())),
         "oauth.provider": (
             Choice("microsoft", "Microsoft"),
             Choice("google", "Google"),

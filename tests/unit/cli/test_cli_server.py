@@ -4,6 +4,7 @@ import tomllib
 
 import pytest
 
+from tests.peers.mailgun import mailgun_server
 from tests.unit.cli.cli_kit import CommandLine
 from tests.unit.cli.terminal import Terminal
 
@@ -200,6 +201,31 @@ def test_a_terminal_says_before_a_new_default_who_follows_and_who_stays(terminal
     assert [one["name"] for one in terminal.ask("server", "list") if one["default"]] == ["acmejets"]
     assert confirmed(terminal, "server", "default", "second").endswith("server second is the default\n")
     assert terminal.ask("agent", "show", "jane")["password_set"] is True, "it is for the server that she stays at"
+
+
+def test_a_provider_with_a_key_is_asked_about(relay: CommandLine) -> None:
+    terminal = Terminal(relay, "server", "add", "ses", "--provider", "ses-api", "--unchecked")
+    terminal.answer("The region", "eu-central-1")
+    terminal.answer("The access key id", "AKIDEXAMPLE")
+    terminal.answer("The address", "mailer@acme.example")
+    terminal.answer("(the secret access key)", "geheim-1")
+    terminal.answer("again", "geheim-1")
+    terminal.end("server ses added as the default")
+    found = relay.ask("server", "show", "ses")
+    assert (found["kind"], found["api"], found["host"]) == ("https", "ses", "email.eu-central-1.amazonaws.com")
+    assert (found["port"], found["security"], found["password_set"]) == (443, "tls", True)
+    assert relay("check").err == ""
+
+
+def test_the_key_of_a_provider_is_tried_without_a_message(relay: CommandLine) -> None:
+    relay.good("server", "add", "mailgun", "--provider", "mailgun-api", "--username", "mg.acme.example")
+    with mailgun_server() as mailgun:
+        relay.good("server", "set", "mailgun", "host=", f"api_url={mailgun.url}", "address=m@acme.example")
+        refused = relay("server", "password", "mailgun", "--password-stdin", stdin="wrong\n")
+        assert (refused.code, "mailgun refuses this password for mg.acme.example" in refused.err) == (1, True)
+        done = relay("server", "password", "mailgun", "--password-stdin", stdin="right\n")
+        assert (done.code, done.out.splitlines()[0]) == (0, "the password of server mailgun is set")
+        assert mailgun.sent == ()
 
 
 def test_a_provider_with_an_api_is_asked_about_and_tried(relay: CommandLine) -> None:
