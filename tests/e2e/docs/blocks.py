@@ -13,6 +13,7 @@ _BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _SETTINGS = re.compile(r"^```toml\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 # Lines that are not run, by how they begin, and why; behind a page's name those of that page alone.
 _NO_TOKEN = "has no token, because nobody signed in"
+_NO_API = "there is no such API in the world; tests/e2e/test_https.py has one"
 _SIGNS_IN = "a person signs in at the provider; tests/e2e/test_oauth.py does so at a provider of its own"
 NOT_RUN = {
     "make ": "sets up the very folder that the tests run in",
@@ -31,6 +32,12 @@ NOT_RUN = {
     "relay server authorize": _SIGNS_IN,
     "relay channel authorize": _SIGNS_IN,
     "moving.md: relay channel password support": "asks a person; tests/unit/cli/test_cli_profiles.py answers",
+    "ses-api.md: relay server test": _NO_API,
+    "ses-api.md: relay channel test": _NO_API,
+    "ses-api.md: relay doctor": _NO_API,
+    "mailgun-api.md: relay server test": _NO_API,
+    "mailgun-api.md: relay channel test": _NO_API,
+    "mailgun-api.md: relay doctor": _NO_API,
     "google.md: relay server test workspace": _NO_TOKEN,
     "google-gmail-api.md: relay server test": _NO_TOKEN,
     "google-gmail-api.md: relay channel test": _NO_TOKEN,
