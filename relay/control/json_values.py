@@ -7,6 +7,7 @@ is made a part at a time. Between two parts the event loop has its turn, where t
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from enum import StrEnum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -69,6 +70,8 @@ def _reader_of(kind: Any) -> _Reader:
     """Return what reads a value of this type. Plain values are taken as they are: a relay of ours wrote them."""
     if is_dataclass(kind):
         return _object_reader(kind)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return _word_reader(kind)
     if get_origin(kind) in {Union, UnionType}:
         others = [one for one in get_args(kind) if one is not NoneType]
         read = _reader(others[0]) if len(others) == 1 else _as_it_is
@@ -96,6 +99,18 @@ def _object_reader(kind: Any) -> _Reader:
         return kind(**found)
 
     return read_object
+
+
+def _word_reader(kind: type[StrEnum]) -> _Reader:
+    def read_word(value: Any) -> Any:
+        try:
+            return kind(value)
+        except ValueError:
+            raise Refused(
+                f"what the running relay answered says '{value}': it is of another version; restart it after an update"
+            ) from None
+
+    return read_word
 
 
 def _as_it_is(value: Any) -> Any:

@@ -26,7 +26,7 @@ WAITS, SENDING, DONE = "aaaaaaaaaaaa111111111111", "bbbbbbbbbbbb111111111111", "
 @pytest.fixture
 def full(peopled: CommandLine) -> CommandLine:
     """A relay with a password and three messages: one waits, one is being handed over, one is delivered."""
-    peopled.good("channel", "password", "support", "--password-stdin", stdin="geheim\n")
+    peopled.good("channel", "password", "support", "--password-stdin", "--unchecked", stdin="geheim\n")
     under_way = replace(attempt(), ended=None, final_dot=True)
     peopled.store(
         new(stored(id=WAITS)),

@@ -138,7 +138,7 @@ def test_a_password_in_the_file_is_refused(stored: CommandLine) -> None:
 def test_passwords_stay_in_the_vault(stored: CommandLine) -> None:
     written(stored, HOUSE)
     stored.good("directory", "import")
-    stored.good("channel", "password", "support", "--password-stdin", stdin="geheim\n")
+    stored.good("channel", "password", "support", "--password-stdin", "--unchecked", stdin="geheim\n")
     written(stored, HOUSE.replace("help@acme.example", "hilfe@acme.example"))
     stored.good("directory", "import")
     assert stored.ask("channel", "show", "support")["password_set"]

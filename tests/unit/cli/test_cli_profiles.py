@@ -80,9 +80,10 @@ def test_lines_are_neither_cut_nor_wrapped_for_a_program(peopled: CommandLine) -
 
 
 def test_a_password_comes_from_stdin_without_its_line_end(peopled: CommandLine) -> None:
-    out = peopled.good("agent", "password", "jane", "--password-stdin", stdin="geheim-3\r\nrest\n")
-    assert out == "the email password of agent jane is set\n"
-    out = peopled.good("channel", "password", "support", "--password-stdin", stdin="geheim-4")
+    done = peopled("agent", "password", "jane", "--password-stdin", stdin="geheim-3\r\nrest\n")
+    assert (done.code, done.out) == (0, "the email password of agent jane is set\n")
+    assert done.err.startswith("not tested: acmejets could not try it: The name of the mail server cannot be resolved")
+    out = peopled.good("channel", "password", "support", "--password-stdin", "--unchecked", stdin="geheim-4")
     hint = f"relay channel set support override=true --config {peopled.settings_file}"
     assert out.endswith(f"it is used once this is done: {hint}\n")
 

@@ -9,7 +9,7 @@ def test_commands_work_without_the_master_key(peopled: CommandLine) -> None:
     key = peopled.state_dir / "master.key"
     with peopled.running():
         key.rename(peopled.folder / "away")
-        peopled.good("agent", "password", "jane", "--password-stdin", stdin="geheim-8\n")
+        peopled.good("agent", "password", "jane", "--password-stdin", "--unchecked", stdin="geheim-8\n")
         assert peopled.ask("agent", "show", "jane")["password_set"] is True
         assert peopled.good("channel", "set", "support", "script=") == "channel support changed\n"
         (peopled.folder / "away").rename(key)

@@ -10,6 +10,7 @@ import pytest
 from relay.control.json_values import as_json, fields_of, from_json, json_text, list_from_json
 from relay.control.refused import Refused
 from relay.control.results import NOT_RUNNING, Status
+from relay.control.tests.results import LoginCheck, LoginState
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,13 @@ def test_a_result_of_another_version_lacks_no_key_and_may_have_more() -> None:
     assert from_json(Outer, {**OBJECT, "new": 1}) == OUTER
     with pytest.raises(Refused, match="what the running relay answered lacks 'more': it is of another version"):
         from_json(Outer, {key: value for key, value in OBJECT.items() if key != "more"})
+
+
+def test_a_word_of_a_result_is_the_one_that_it_was() -> None:
+    login = LoginCheck(state=LoginState.WORKS, detail="")
+    assert from_json(LoginCheck, as_json(login)).state is LoginState.WORKS
+    with pytest.raises(Refused, match="what the running relay answered says 'maybe': it is of another version"):
+        from_json(LoginCheck, {"state": "maybe", "detail": ""})
 
 
 def test_what_is_no_result_cannot_be_written() -> None:
