@@ -59,7 +59,7 @@ def away(unreached: Sequence[Unreached], now: datetime) -> Iterator[Trouble]:
 def old(oldest: datetime | None, now: datetime, seconds: float) -> Iterator[Trouble]:
     """Yield a trouble where mail has waited for so long."""
     if oldest is not None and (now - oldest).total_seconds() >= seconds:
-        yield Trouble(kind="queue-old", key="queue-old", title=f"mail waits since {oldest:%Y-%m-%d %H:%M} UTC")
+        yield Trouble(kind="queue-old", key="queue-old", title=f"mail has waited since {oldest:%Y-%m-%d %H:%M} UTC")
 
 
 def expiring(expires: datetime | None, now: datetime) -> Iterator[Trouble]:

@@ -284,9 +284,7 @@ def _register_passwords(app: Typer, word: str, example: str) -> None:
     def password(
         context: Context,
         name: Name,
-        login: Annotated[
-            bool, Option("--login", help="Set the password with which it logs in at Relay instead.")
-        ] = False,
+        login: Annotated[bool, Option("--login", help="Set the password used to log in at Relay instead.")] = False,
         incoming: Annotated[
             bool, Option("--incoming", help="Set the password of its mailbox, where mail arrives, instead.")
         ] = False,
@@ -358,7 +356,7 @@ def _application(word: str, example: str) -> Typer:
         print(f"application {name} added")
         if password is None:
             way = context.obj.hint(f"relay application password {name}")
-            print(f"set the password with which it logs in: {way}")
+            print(f"set the password used to log in: {way}")
         return None
 
     register_add(app, word, f"relay application add {example} --may-send-as support,group:sales", add)
@@ -369,7 +367,7 @@ def _application(word: str, example: str) -> Typer:
 
     @command(app, "password", f"relay application password {example}")
     def password(context: Context, name: Name, password_stdin: PasswordStdin = False) -> None:
-        """Set the password with which it logs in at Relay. It is asked for twice, or read from stdin."""
+        """Set the password used to log in at Relay. It is asked for twice, or read from stdin."""
         set_login_password(context.obj, "application", name, "application.password", from_stdin=password_stdin)
 
     return app

@@ -164,7 +164,7 @@ class Server:
     port: Annotated[
         Port | None,
         "Where to connect; left out, it follows the security: 25 (none), 587 (starttls) or 465 (tls).",
-        Asked("Port", "Left empty it follows the connection security."),
+        Asked("Port", "Defaults to the port of the connection security."),
     ] = None
     auth: Annotated[
         Auth, "How we log in; auto takes what the server offers.", Asked("Authentication method", column="Login")
@@ -221,7 +221,7 @@ class Server:
         Flag,
         "Whether it takes MAIL FROM:<>; where not, reports leave from the identity.",
         Asked(
-            "Takes reports, which have no sender",
+            "Accepts bounce messages (empty sender)",
             "Without it reports leave from the server's address; some providers want that.",
         ),
     ] = True
@@ -358,7 +358,7 @@ class Profile:
     username: Annotated[
         str,
         "As whom it logs in when it overrides; left out, its address.",
-        Asked("User name", "Left empty it is the address.", column="Logs in as", is_exact=True),
+        Asked("User name", "Defaults to the address.", column="Logs in as", is_exact=True),
     ] = ""
     alias_identity: Annotated[
         AliasIdentity,
@@ -404,7 +404,7 @@ class Agent(Profile):
         'As whom else the login may send: names, "group:NAME", or "*" for all.',
         Asked(
             "May also send as",
-            "Names of channels or agents, one to a line, whose addresses the agent may use beside the own.",
+            "Names of channels or agents, one to a line, whose addresses the agent may use in addition to its own.",
         ),
     ] = ()
 

@@ -85,7 +85,9 @@ def name_fault(name: str) -> str:
     """Return the sentence about a name that cannot be one; "" for a good name."""
     if _NAME.fullmatch(name):
         return ""
-    return f"{show(name)} is no name; write 1 to 64 letters, digits or . _ @ + -, with a letter or digit in front"
+    if " " in name:
+        return f"{show(name)}: a name cannot contain spaces"
+    return f"{show(name)}: a name has 1 to 64 letters, digits or . _ @ + -, with a letter or digit in front"
 
 
 def _entries(

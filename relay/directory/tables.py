@@ -136,7 +136,7 @@ class OAuthClient:
     scope: Annotated[
         str,
         'What is asked for; "": what mail needs at a provider that is known.',
-        Asked("Scope", "Left empty it is what mail needs there.", is_exact=True),
+        Asked("Scope", "Defaults to what mail needs there.", is_exact=True),
     ] = ""
     key_file: Annotated[
         str,
@@ -175,7 +175,7 @@ class Incoming:
     port: Annotated[
         Port | None,
         "Where to connect; left out, it follows protocol and security: 993 or 143 for imap, 995 or 110 for pop3.",
-        Asked("Incoming port", "Left empty it follows: IMAP 993 or 143, POP3 995 or 110."),
+        Asked("Incoming port", "Defaults to IMAP 993 or 143, POP3 995 or 110."),
     ] = None
     ca_file: Annotated[
         str,
@@ -194,7 +194,7 @@ class Incoming:
     username: Annotated[
         str,
         'As whom we log in; "": as whoever sends, or the address.',
-        Asked("Incoming user name", "Left empty it is the one that mail is sent with, or the address.", is_exact=True),
+        Asked("Incoming user name", "Defaults to the user name that mail is sent with, or the address.", is_exact=True),
     ] = ""
     watch_bounces: Annotated[
         Flag,

@@ -140,7 +140,7 @@ def test_several_are_invited_at_once(plain_page: Page, console: Console) -> None
     plain_page.goto("/agents?q=agent0")
     plain_page.get_by_label("Choose agent01").check()
     plain_page.get_by_label("Choose agent03").check()
-    plain_page.get_by_role("button", name="Invite the chosen").click()
+    plain_page.get_by_role("button", name="Invite selected").click()
     expect(plain_page.get_by_role("heading", level=1)).to_have_text("2 invitations")
     table = plain_page.get_by_label("All of them as a table (CSV)").input_value().split()
     assert [line.rpartition(",")[0] for line in table[1:]] == [
@@ -150,7 +150,7 @@ def test_several_are_invited_at_once(plain_page: Page, console: Console) -> None
     for line in table[1:]:
         assert line.rpartition(",")[2].startswith(f"{console.url}/welcome/")
     plain_page.goto("/agents")
-    plain_page.get_by_role("button", name="Invite the chosen").click()
+    plain_page.get_by_role("button", name="Invite selected").click()
     expect(plain_page.get_by_role("status").first).to_contain_text("tick the agents to invite first")
 
 
@@ -165,7 +165,7 @@ def test_a_test_tells_its_steps(plain_page: Page, console: Console) -> None:
 
 def test_a_viewer_looks_and_changes_nothing(viewer_page: Page) -> None:
     viewer_page.goto("/agents")
-    for name in ("Invite the chosen", "Add an agent", "Import"):
+    for name in ("Invite selected", "Add an agent", "Import"):
         expect(viewer_page.get_by_role("button", name=name)).to_have_count(0)
         expect(viewer_page.get_by_role("link", name=name)).to_have_count(0)
     viewer_page.goto("/agents/jane")

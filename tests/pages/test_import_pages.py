@@ -41,7 +41,7 @@ def paste(page: Page, text: str, noun: str = "agent") -> None:
     """Paste a table and ask what it does."""
     page.goto(f"/{noun}s/-/import")
     page.get_by_label("Or paste it").fill(text)
-    page.get_by_role("button", name="Show what it does").click()
+    page.get_by_role("button", name="Preview").click()
     expect(page.get_by_role("heading", name="Another table")).to_be_visible()
 
 
@@ -57,7 +57,7 @@ def test_a_table_is_shown_confirmed_and_done(page: Page, api: ApiClient) -> None
     page.get_by_label("File (CSV)").set_input_files(
         {"name": "people.csv", "mimeType": "text/csv", "buffer": text.encode()}
     )
-    page.get_by_role("button", name="Show what it does").click()
+    page.get_by_role("button", name="Preview").click()
     expect(page.locator("main")).to_contain_text("1 added, 1 changed, 0 stay as they are.")
     assert rows(page) == ["jane group sales flights"]
     expect(page.locator("main")).to_contain_text("Added: bob")
@@ -111,12 +111,12 @@ def test_a_table_is_confirmed_by_who_brought_it_alone(
 
 def test_what_is_no_table_says_so(page: Page) -> None:
     page.goto("/agents/-/import")
-    page.get_by_role("button", name="Show what it does").click()
+    page.get_by_role("button", name="Preview").click()
     expect(page.get_by_role("alert")).to_contain_text("choose a file, or paste a table")
     page.get_by_label("File (CSV)").set_input_files(
         {"name": "x.csv", "mimeType": "text/csv", "buffer": b"name\n\xff\xfe"}
     )
-    page.get_by_role("button", name="Show what it does").click()
+    page.get_by_role("button", name="Preview").click()
     expect(page.get_by_role("alert")).to_contain_text("CSV UTF-8")
     paste(page, "name,address\njane,jane@acmejets.example\n")
     expect(page.get_by_role("status")).to_contain_text("nothing to change")
@@ -131,7 +131,7 @@ def test_an_export_goes_in_again_unchanged(page: Page) -> None:
         assert download.value.suggested_filename.startswith(f"{noun}s-")
         page.goto(f"/{noun}s/-/import")
         page.get_by_label("File (CSV)").set_input_files(download.value.path())
-        page.get_by_role("button", name="Show what it does").click()
+        page.get_by_role("button", name="Preview").click()
         expect(page.get_by_role("status")).to_contain_text("nothing to change")
 
 
@@ -151,7 +151,7 @@ def test_a_large_table_comes_in_and_the_page_says_all_of_it(plain_page: Page) ->
     assert len(table) > 1024 * 1024
     plain_page.goto("/agents/-/import")
     plain_page.get_by_label("File (CSV)").set_input_files({"name": "x.csv", "mimeType": "text/csv", "buffer": table})
-    plain_page.get_by_role("button", name="Show what it does").click()
+    plain_page.get_by_role("button", name="Preview").click()
     expect(plain_page.locator("main")).to_contain_text("3,000 added")
     expect(plain_page.locator("main")).to_contain_text("agent02999")
 

@@ -52,7 +52,7 @@ def test_a_message_is_found_by_any_of_what_it_says(page: Page) -> None:
     expect(rows).to_have_count(1)
     expect(page).to_have_url("/messages?q=ticket")
     page.get_by_role("link", name="Show all").click()
-    page.get_by_text("More to search by").click()
+    page.get_by_text("More filters").click()
     page.get_by_label("Recipient").fill("late@customer.example")
     page.get_by_label("State").select_option("queued")
     page.get_by_role("combobox", name="Time").select_option("24h")

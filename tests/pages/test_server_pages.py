@@ -288,7 +288,7 @@ def test_a_fault_stands_beside_its_field(plain_page: Page) -> None:
     plain_page.get_by_label("Authentication method").select_option("plain")
     plain_page.get_by_role("button", name="Add server").click()
     expect(plain_page.locator("#auth-fault")).to_contain_text("may send the password unprotected")
-    for name, words in (("a b", "is no name"), ("idle", "there is a server 'idle' already")):
+    for name, words in (("a b", "a name cannot contain spaces"), ("idle", "there is a server 'idle' already")):
         plain_page.get_by_label("Name", exact=True).fill(name)
         plain_page.get_by_label("Authentication method").select_option("none")
         plain_page.get_by_role("button", name="Add server").click()

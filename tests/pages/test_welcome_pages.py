@@ -105,7 +105,7 @@ def test_a_scanner_that_opens_the_link_uses_nothing_up_and_a_guest_does(guest: P
     answer = guest.goto(link)
     assert answer is not None
     assert answer.status == 410
-    expect(guest.get_by_role("heading", name="This link works no more")).to_be_visible()
+    expect(guest.get_by_role("heading", name="This link no longer works")).to_be_visible()
     expect(guest.locator("main")).to_contain_text("ask whoever sent you the link for a new one")
 
 

@@ -141,7 +141,7 @@ def _scripts_are_allowed(reading: Reading) -> Findings:
 
 def _field(key: str, name: str) -> Findings:
     if not valid_field_name(name):
-        yield key, f"{show(name)} is no name of a header field; write letters, digits and hyphens"
+        yield key, f"{show(name)} cannot be the name of a header field; write letters, digits and hyphens"
     elif is_forbidden(name):
         yield key, f"{show(name)} is for Relay alone to set or remove; take it out"
 

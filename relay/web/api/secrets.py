@@ -12,7 +12,7 @@ from relay.web.api.nouns import AGENTS, APPLICATIONS, CHANNELS, SERVERS, Noun
 # The nouns that have passwords, the address of each, and the operation that sets it.
 _PASSWORDS = (
     (SERVERS, "password", "server.password", "Set the password of the server's account"),
-    (CHANNELS, "password", "channel.password", "Set the email password, with which it logs in at its server"),
+    (CHANNELS, "password", "channel.password", "Set the email password, used to log in at its server"),
     (AGENTS, "password", "agent.password", "Set the email password, with which the agent logs in at its server"),
     (CHANNELS, "login", "channel.login", "Set the password with which the channel logs in at Relay"),
     (AGENTS, "login", "agent.login", "Set the password with which the agent logs in at Relay"),

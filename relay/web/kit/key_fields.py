@@ -26,7 +26,7 @@ _WAYS = (
     ),
 )
 SECURITIES = (
-    Choice("starttls", "STARTTLS", "Begins readable and is encrypted before anything is said; port 587."),
+    Choice("starttls", "STARTTLS", "Upgrades to TLS before login; port 587."),
     Choice("tls", "TLS", "Encrypted from the first byte; port 465."),
     Choice(
         "none", "None", "Everybody on the way can read and change the mail; port 25. Only for this machine or a LAN."

@@ -31,7 +31,7 @@ async def _list(visit: PageRequest) -> Response:
 
 
 async def _special(visit: PageRequest, record: Record | None) -> Mapping[str, Field | None]:  # noqa: ARG001
-    hint = REPLACE if has_login(record) else "With which the software logs in at Relay."
+    hint = REPLACE if has_login(record) else "Used by the software to log in at Relay."
     return {LOGIN_PASSWORD: login_field(hint)}
 
 

@@ -72,7 +72,7 @@ async def _special(visit: PageRequest, record: Record | None) -> Mapping[str, Fi
     follows = (
         "“default”, which applies where none is chosen" if any(one["name"] == "default" for one in scripts) else ""
     )
-    login_hint = REPLACE if has_login(record) else "With which software logs in at Relay to send as this channel."
+    login_hint = REPLACE if has_login(record) else "Used by software to log in at Relay and send as this channel."
     return {
         **outgoing_fields(visit, CHANNEL, record, await visit.run("server.list")),
         "address": replace(key_field(CHANNEL, "address"), placeholder="support@example.com"),

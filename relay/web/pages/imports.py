@@ -25,7 +25,7 @@ _SECONDS = 30 * 60
 _MOST_CHARACTERS = 32 * 1024 * 1024
 _NOUNS = ("channel", "agent")
 _MOST_SHOWN = 100_000  # characters
-_UNREADABLE = "this file is no text in UTF-8; save it as “CSV UTF-8” and choose it again"
+_UNREADABLE = "this file is no text in UTF-8; save it as “CSV UTF-8” and upload it again"
 
 
 @dataclass(frozen=True, slots=True)

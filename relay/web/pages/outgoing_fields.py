@@ -18,7 +18,7 @@ from relay.web.kit.page_request import PageRequest
 from relay.web.kit.test_page import Back, refused, refused_fields, stream_test, told_test
 from relay.web.pages.secret_fields import REPLACE, secret_field
 
-_NOT_THERE = "For the override alone."
+_NOT_THERE = "Only with an override."
 # What the script of the page switches off with the override.
 _OVERRIDE: Mapping[str, str] = {"data-override": ""}
 
@@ -94,7 +94,7 @@ def _reason(server: Record) -> str:
 def _password_hint(*, is_set: bool, by_oauth: bool) -> str:
     if by_oauth:
         return "Not needed: the server logs in by OAuth. Save, then authorize the account."
-    return REPLACE if is_set else "With which it logs in at the server. It is never shown again."
+    return REPLACE if is_set else "Used to log in at the server. It is never shown again."
 
 
 # The keys that say how it sends; the others are saved, and change nothing of that.

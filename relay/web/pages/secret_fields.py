@@ -59,7 +59,9 @@ def has_login(record: Record | None) -> bool:
 def mailbox_field(record: Record | None) -> Field:
     """Return the field of the password of an entry's mailbox."""
     has_one = record is not None and record["incoming"] is not None
-    return secret_field(MAILBOX_PASSWORD, "Incoming password", "Left empty it stays as it is." if has_one else KEPT)
+    return secret_field(
+        MAILBOX_PASSWORD, "Incoming password", "Leave it empty to keep the one that is set." if has_one else KEPT
+    )
 
 
 def mailbox_faults(visit: PageRequest) -> FieldFaults:

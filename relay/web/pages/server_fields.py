@@ -78,7 +78,7 @@ def _preset(presets: Iterable[Record], chosen: str, fill_at: str) -> Field:
 
     presets = tuple(presets)
     note = next((one["note"] for one in presets if one["name"] == chosen), "")
-    none = Choice("", "Another one: everything by hand")
+    none = Choice("", "Other (enter the settings)")
     return Field(
         key="preset",
         label="Provider",

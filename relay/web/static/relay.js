@@ -128,7 +128,7 @@ for (const server of document.querySelectorAll("select[name=server]")) {
       field.disabled = Boolean(off);
       field.closest(".field").classList.toggle("off", Boolean(off));
       const hint = hints.get(field);
-      hint.textContent = off ? (field.type === "checkbox" ? off : "For the override alone.") : (hint.dataset.on ?? words.get(hint));
+      hint.textContent = off ? (field.type === "checkbox" ? off : "Only with an override.") : (hint.dataset.on ?? words.get(hint));
     }
   });
 }

@@ -43,7 +43,7 @@ def test_people_are_added_listed_changed_and_removed(relay: CommandLine) -> None
         (["add", "ada", "--password-stdin"], "short", 1, "at least 8 characters"),
         (["add", "ada", "--password-stdin"], "", 1, "the password is empty"),
         (["add", "ada", "--link", "--role", "king"], "", 1, "the role is administrator or viewer"),
-        (["add", "a b", "--link"], "", 1, "is no name"),
+        (["add", "a b", "--link"], "", 1, "a name cannot contain spaces"),
         (["password", "ada", "--link"], "", 1, "there is no administrator or viewer 'ada'"),
         (["remove", "ada"], "", 1, "there is no administrator or viewer 'ada'"),
     ],

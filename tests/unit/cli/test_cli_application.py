@@ -12,7 +12,7 @@ PASSWORD = "geheim-login-1"
 def test_an_application_is_added_and_told_how_to_go_on(peopled: CommandLine) -> None:
     out = peopled.good("application", "add", "contact-center", "--may-send-as", "support, group:flights")
     hint = f"relay application password contact-center --config {peopled.settings_file}"
-    assert out == f"application contact-center added\nset the password with which it logs in: {hint}\n"
+    assert out == f"application contact-center added\nset the password used to log in: {hint}\n"
     applications = tomllib.loads(peopled.directory_file.read_text())["applications"]
     assert applications == {"contact-center": {"may_send_as": ["support", "group:flights"]}}
     out = peopled.good("application", "password", "contact-center", "--password-stdin", stdin=PASSWORD)

@@ -200,7 +200,7 @@ def test_an_address_that_makes_no_name_is_asked_for_one(relay: CommandLine) -> N
     terminal = Terminal(relay, "init", *options)
     terminal.answer("address that sends", "o'brien@acmejets.example")
     terminal.answer("What to call it [channel]:", "o'brien")
-    terminal.answer("is no name; write 1 to 64 letters", "obrien")
+    terminal.answer("a name has 1 to 64 letters", "obrien")
     terminal.answer("Password for m@acmejets.example:", "geheim-2")
     terminal.answer("The same again:", "geheim-2")
     terminal.end()

@@ -322,7 +322,7 @@ async def test_people_have_names_of_their_own(peopled: House) -> None:
         ("Ada", "there is 'Ada' already"),
         ("jane", "agent 'jane' signs in by 'jane'"),
         ("jane@acmejets.example", "agent 'jane' signs in by"),
-        ("no name", "is no name"),
+        ("no name", "a name cannot contain spaces"),
     ):
         with pytest.raises(Refused, match=sentence) as caught:
             await peopled.do("admin.add", name=name, password=PASSWORD)

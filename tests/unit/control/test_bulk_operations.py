@@ -138,7 +138,7 @@ async def test_every_fault_is_told_at_once_with_its_line_and_nothing_is_done(
     assert "'fast' is not 'auto'" in found[2, "mode"]
     assert found[2, "password"] == "a password is one line of text"
     assert "belongs to channel 'support' already" in found[5, "name"]
-    assert "is no name" in found[6, "name"]
+    assert "a name" in found[6, "name"]
     assert "this key is needed" in found[7, "address"]
     assert "belongs to channel 'support' already" in found[8, "address"]
     assert "belongs to agent 'jane' already" in found[8, "aliases"]

@@ -246,7 +246,7 @@ def test_an_unused_server_is_just_removed(house: dict[str, Any]) -> None:
         ),
         (lambda d: set_entry(d, APPLICATION, "crm", {}), "there is no application 'crm'"),
         (lambda d: remove_entry(d, APPLICATION, "crm"), "there is no application 'crm'"),
-        (lambda d: add_entry(d, SERVER, "a/b", {"host": "h"}), "'a/b' is no name; write 1 to 64 letters"),
+        (lambda d: add_entry(d, SERVER, "a/b", {"host": "h"}), "'a/b': a name has 1 to 64 letters"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(house: dict[str, Any], edit: Any, sentence: str) -> None:
