@@ -105,7 +105,7 @@ def test_removing_asks_first_and_says_what_it_means(page: Page, console: Console
     page.get_by_role("button", name="Remove").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Remove these 3 messages?")
     assert not serious_faults(page)
-    page.get_by_role("link", name="Keep them").click()
+    page.get_by_role("link", name="Cancel").click()
     assert len(_states(console)) == 3
     _choose(page, "Offer 2")
     page.get_by_role("button", name="Remove").click()
