@@ -128,7 +128,8 @@ async def _examine_api(
 
     seen = await examine_api(server, account, secret, senders)
     certificate = _parsed(seen.certificate) if seen.certificate is not None else None
-    mechanism = "an access token" if seen.has_logged_in else ""
+    shown = "an access token" if server.auth is Auth.OAUTH2 else "a key"
+    mechanism = shown if seen.has_logged_in else ""
     return Examination(seen.failure, seen.tls, certificate, mechanism, tuple(seen.asked), seen.refused)
 
 

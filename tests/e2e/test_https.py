@@ -1,5 +1,6 @@
 """Mail leaves by the HTTP APIs of Amazon SES and Mailgun: a real relay, and providers that keep to the documents."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from email import message_from_bytes
@@ -160,6 +161,13 @@ def test_a_server_is_tested_step_by_step(relay: Relay, provider: SesServer | Mai
         (step, True) for step in ("resolve", "connect", "login", "mail", "message")
     ]
     assert len(provider.sent) == 1
+
+
+def test_the_doctor_looks_at_the_key(relay: Relay, provider: SesServer | MailgunServer) -> None:
+    found = relay.command("doctor", "support", "--json")
+    (login,) = [one for one in json.loads(found.out)["findings"] if one["check"] == "login"]
+    assert (login["level"], login["why"]) == ("good", "the login works (a key)")
+    assert provider.sent == ()
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ this address send, was this message sent) is in that one's module.
 
 import hashlib
 import json
+import re
 from asyncio import sleep
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from secrets import token_hex
 from urllib.parse import quote
 
 from relay.directory.http_apis import HTTP_APIS, region_of
+from relay.directory.model import Meaning
 from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.mail.reply import Reply
@@ -24,9 +26,10 @@ from relay.system.clock import utc_now
 from relay.upstream.http.aws_signature import SigningKey, signed
 from relay.upstream.http.client import Answer, ApiClient
 from relay.upstream.http.job import Job, Mailbox, accepted, base64_pieces, base64_size, cannot, good
-from relay.upstream.outcome import Phase
+from relay.upstream.outcome import Failed, Phase, own_failure
 
 _LOOPBACK_REGION = "us-east-1"
+_NO_KEY_ID = Reply(535, "5.7.8", "The user name is no access key id")
 
 
 class Login(StrEnum):
@@ -138,6 +141,8 @@ class HttpsApi:
         if self.description.login is Login.BASIC:
             proof = b64encode(f"api:{mailbox.token}".encode()).decode()
             return {**headers, "Authorization": f"Basic {proof}"}
+        if re.fullmatch(r"\w+", mailbox.username, re.ASCII) is None:
+            raise Failed(own_failure(Phase.LOGIN, _NO_KEY_ID, Meaning.LOGIN_REFUSED))
         payload = hashlib.sha256()
         for piece in pieces:
             payload.update(piece)

@@ -140,6 +140,18 @@ async def test_a_key_that_is_wrong_or_revoked_is_a_refused_login(
     assert "right" not in str(failure)
 
 
+@pytest.mark.parametrize("username", ["support@acme.example", "schlüssel", "a/b, c"])
+async def test_a_user_name_that_is_no_access_key_id_is_not_sent(ses: SesServer, username: str) -> None:
+    server = server_at(ses, username=username)
+    failure = (await deliver(transfer_to(server, secret=SECRET))).failure
+    assert failure is not None
+    assert (failure.meaning, str(failure.reply)) == (
+        Meaning.LOGIN_REFUSED,
+        "535 5.7.8 The user name is no access key id",
+    )
+    assert ses.requests == []
+
+
 async def test_without_a_password_nothing_is_asked(ses: SesServer) -> None:
     failure = (await deliver(at(ses, secret=None))).failure
     assert failure is not None
