@@ -13,6 +13,7 @@ from tests.peers.dovecot import Dovecot
 from tests.peers.fixtures import Certificates
 from tests.peers.recorder import REPLIES, Recorder
 from tests.peers.relay import one_channel, open_server
+from tests.peers.ses import ses_server
 
 pytestmark = pytest.mark.needs("chromium", "dovecot", "submission")
 
@@ -255,6 +256,31 @@ def test_a_provider_fills_the_form_in(page: Page, plain_page: Page) -> None:
     expect(plain_page.get_by_label("Server name")).to_have_value("smtp.office365.com")
     expect(plain_page.get_by_label("Authentication method")).to_have_value("oauth2")
     expect(plain_page.locator("#f-oauth\\.client_id")).to_be_visible()
+
+
+def test_one_with_an_http_api_is_filled_in_tested_and_saved(page: Page, api: ApiClient) -> None:
+    page.goto("/servers/-/add")
+    page.get_by_label("Name", exact=True).fill("cloud")
+    page.get_by_label("Provider", exact=True).select_option("ses-api")
+    expect(page.get_by_label("Server name")).to_have_attribute("placeholder", "email.REGION.amazonaws.com")
+    page.get_by_text("Advanced", exact=True).click()
+    expect(page.get_by_label("Whose HTTP API")).to_have_value("ses")
+    page.locator("#f-username").fill("AKIDEXAMPLE")
+    page.locator("#f-address").fill("mailer@acme.example")
+    page.get_by_label("An address to test with").fill(RECIPIENT)
+    with ses_server(keys={"AKIDEXAMPLE": canary("right")}) as ses:
+        page.get_by_label("Address of the API").fill(ses.url)
+        page.locator("#f-password").fill(canary("wrong"))
+        loaded(page).get_by_role("button", name="Test", exact=True).click()
+        expect(page.locator("#test-here li").last).to_contain_text("The request signature does not match")
+        page.locator("#f-password").fill(canary("right"))
+        loaded(page).get_by_role("button", name="Test", exact=True).click()
+        expect(page.locator("#test-here li").last).to_contain_text("accepted by Amazon SES")
+        page.get_by_role("button", name="Add server").click()
+        expect(page.get_by_role("status")).to_have_text("server cloud is added; its email password is saved and works")
+    shown = api.get("/servers/cloud")
+    assert (shown["kind"], shown["api"], shown["recipients_per_message"]) == ("https", "ses", 50)
+    assert api.ask("DELETE", "/servers/cloud").status == 204
 
 
 def test_tables_and_limits_are_saved_and_only_what_was_touched(page: Page, console: Console, api: ApiClient) -> None:

@@ -56,7 +56,8 @@ class Description:
 
     `path` is where a message goes; "{domain}" in it is the sending domain, which is the user name. For JSON `before` is
     what stands before the message, with "{recipients}" for the list of them, and `after` what follows; for PARTS they
-    are the names of the parts with a recipient and with the message. `takes_utf8`: addresses may be other than ASCII.
+    are the names of the parts with a recipient and with the message. `id_key`: where the answer names the message.
+    `takes_utf8`: addresses may be other than ASCII.
     """
 
     api: str
@@ -65,6 +66,7 @@ class Description:
     form: Form
     before: str
     after: str
+    id_key: str
     service: str = ""
     takes_utf8: bool = True
 
@@ -107,7 +109,8 @@ class HttpsApi:
         url = self.url(mailbox, self.description.path)
         headers = await self.headers("POST", url, mailbox, {"Content-Type": body.content_type}, body.pieces())
         answer = await client.send(url, "", job.progress, body.pieces(), body.size, headers)
-        return accepted(HTTP_APIS[self.description.api].title, good(answer, mailbox, has_sent=True))
+        said = good(answer, mailbox, has_sent=True).said or {}
+        return accepted(HTTP_APIS[self.description.api].title, answer, str(said.get(self.description.id_key) or ""))
 
     async def has(self, client: ApiClient, job: Job, since: datetime) -> bool:  # noqa: ARG002
         """Nobody can be asked: what was sent before is not known."""

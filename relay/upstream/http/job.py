@@ -155,6 +155,7 @@ def good(answer: Answer, mailbox: Mailbox, *, has_sent: bool = False) -> Answer:
     raise Failed(refusal_of(answer, server.api_name, server.answers, has_sent=has_sent))
 
 
-def accepted(provider: str, answer: Answer) -> Reply:
-    """Return what SMTP would have had of a provider that took a message."""
-    return Reply.of_upstream(250, f"2.0.0 accepted by {provider} (HTTP status {answer.status})")
+def accepted(provider: str, answer: Answer, id_: str = "") -> Reply:
+    """Return what SMTP would have had of a provider that took a message, with the name that it gave the message."""
+    name = f" as {clean_text(id_)[:100]}" if id_ else ""
+    return Reply.of_upstream(250, f"2.0.0 accepted by {provider}{name} (HTTP status {answer.status})")

@@ -24,6 +24,7 @@ MAILGUN = Description(
     form=Form.PARTS,
     before="to",
     after="message",
+    id_key="id",
 )
 _MOST_EVENTS = 300  # of one answer: documentation.mailgun.com, "Retrieves a paginated list of events"
 

@@ -25,6 +25,7 @@ SES = Description(
     form=Form.JSON,
     before='{"Destination":{"ToAddresses":{recipients}},"Content":{"Raw":{"Data":"',
     after='"}}}',
+    id_key="MessageId",
     takes_utf8=False,
 )
 

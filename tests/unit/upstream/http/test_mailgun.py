@@ -39,7 +39,7 @@ async def test_what_leaves_is_the_very_message_for_its_envelope(mailgun: Mailgun
     content = with_header("Cc: Eve <eve@elsewhere.example>")
     people = ("jo@customer.example", "jürgen@customer.example", '"a,b"@customer.example')
     outcome = await deliver(at(mailgun, *people, content=content, username=username))
-    assert str(outcome.accepted) == "250 2.0.0 accepted by Mailgun (HTTP status 200)"
+    assert str(outcome.accepted) == "250 2.0.0 accepted by Mailgun as <1@acme.example> (HTTP status 200)"
     (sent,) = mailgun.sent
     assert (sent.domain, sent.mime, sent.sender) == (DOMAIN, b"".join(content.chunks()), ME)
     assert sent.recipients == people

@@ -41,7 +41,7 @@ def at(ses: SesServer, *recipients: str, **facts: Any) -> Transfer:
 async def test_what_leaves_is_the_very_message_for_its_envelope(ses: SesServer) -> None:
     content = with_header("Cc: Eve <eve@elsewhere.example>")
     outcome = await deliver(at(ses, "jo@customer.example", "hidden@customer.example", content=content))
-    assert str(outcome.accepted) == "250 2.0.0 accepted by Amazon SES (HTTP status 200)"
+    assert str(outcome.accepted) == "250 2.0.0 accepted by Amazon SES as 0100-1 (HTTP status 200)"
     (sent,) = ses.sent
     assert (sent.key, sent.mime, sent.sender) == ("AKIDEXAMPLE", b"".join(content.chunks()), ME)
     assert sent.recipients == ("jo@customer.example", "hidden@customer.example")
