@@ -45,7 +45,7 @@ class Examination:
     """What an examination saw. `failure` is what ended it before it could ask about addresses.
 
     `mechanism` is "" where there was no login. `refused` has, by address, why MAIL or RCPT was refused; who is in
-    `asked` and not there may send.
+    `asked` and not there may send, as far as that can be asked, and who is in `proven` may whatever comes.
     """
 
     failure: Failure | None = None
@@ -54,6 +54,7 @@ class Examination:
     mechanism: str = ""
     asked: tuple[Address, ...] = ()
     refused: Mapping[Address, Failure] = field(default_factory=dict)
+    proven: frozenset[Address] = frozenset()
 
     @property
     def is_turned_away(self) -> bool:
@@ -130,7 +131,8 @@ async def _examine_api(
     certificate = _parsed(seen.certificate) if seen.certificate is not None else None
     shown = "an access token" if server.auth is Auth.OAUTH2 else "a key"
     mechanism = shown if seen.has_logged_in else ""
-    return Examination(seen.failure, seen.tls, certificate, mechanism, tuple(seen.asked), seen.refused)
+    proven = frozenset(seen.proven)
+    return Examination(seen.failure, seen.tls, certificate, mechanism, tuple(seen.asked), seen.refused, proven)
 
 
 async def _get_in(connection: Connection, account: Account, secret: Secret | None, seen: _Seen) -> None:
@@ -200,6 +202,8 @@ def check_send_as(server: Server, seen: Examination, sender: Address, username: 
         return _refused(server, sender, refusal)
     if sender not in seen.asked:
         return _lost(seen.failure) if seen.failure and seen.failure.phase in {Phase.MAIL, Phase.RCPT} else None
+    if sender in seen.proven:
+        return good(Check.SEND_AS, "the account may use the address; nothing was sent")
     if (provider := _late_judge(server, sender, username)) is not None:
         why = f"{sender} is accepted so far, but {provider.name} judges From only when a message is sent"
         return warn(Check.SEND_AS, why, f"{provider.send_as}; then see with: {command}")
@@ -232,8 +236,6 @@ def _lost(failure: Failure) -> Finding:
 def _late_judge(server: Server, sender: Address, username: str) -> MailProvider | None:
     """Return the provider, where it refuses addresses later than at RCPT, and this is not the account's own."""
     provider = provider_of(urlsplit(server.kind.api_url).hostname or server.effective_host)
-    if server.kind is Kind.GMAIL:  # it was asked for the address
-        return None
     return provider if provider and provider.checks_late and not _is_own(sender, username) else None
 
 

@@ -18,7 +18,7 @@ from relay.mail.address import Address, AddressError, without_case
 from relay.mail.reply import Reply
 from relay.mail.structured_fields import ListFault, parse_address_list
 from relay.upstream.http.client import Answer, ApiClient
-from relay.upstream.http.job import Job, Mailbox, accepted, good
+from relay.upstream.http.job import Job, Mailbox, SendAs, accepted, good
 from relay.upstream.outcome import Failed, Failure, Phase, garbage, own_failure
 
 MOST_AT_ONCE = 5 * 1024 * 1024
@@ -80,10 +80,10 @@ class Gmail:
             return f"the token is good; it is for {who or 'an account without a name'}, not for {mailbox.username}"
         return "the token is good"
 
-    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> str:
+    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> SendAs:
         """Look whether the address is the account's own, or verified for it. Raises Failed where it is neither."""
         await self._check_sender(client, mailbox)
-        return f"{mailbox.username} may send as {mailbox.identity.without_tag}"
+        return SendAs(f"{mailbox.username} may send as {mailbox.identity.without_tag}", is_proven=True)
 
     async def _check_sender(self, client: ApiClient, mailbox: Mailbox) -> None:
         """Raise Failed for an address that Gmail would put another one in the place of."""

@@ -18,7 +18,7 @@ from relay.mail.address import Address, AddressError
 from relay.mail.reply import Reply
 from relay.upstream.http.client import ApiClient
 from relay.upstream.http.graph_draft import Drafts
-from relay.upstream.http.job import Job, Mailbox, accepted, base64_pieces, base64_size, good
+from relay.upstream.http.job import Job, Mailbox, SendAs, accepted, base64_pieces, base64_size, good
 from relay.upstream.outcome import Phase
 
 MOST_OCTETS = 4_000_000
@@ -68,9 +68,12 @@ class Graph:
         good(answer, mailbox)
         return "the token is good, and the mailbox is there"
 
-    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> str:  # noqa: ARG002
+    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> SendAs:  # noqa: ARG002
         """Say as whom mail leaves: Graph judges that only when a message is sent."""
-        return f"mail leaves as the mailbox {mailbox_of(mailbox)}; whether it may is judged only when a message is sent"
+        words = (
+            f"mail leaves as the mailbox {mailbox_of(mailbox)}; whether it may is judged only when a message is sent"
+        )
+        return SendAs(words, is_proven=False)
 
 
 def mailbox_of(mailbox: Mailbox) -> str:

@@ -25,7 +25,7 @@ from relay.mail.reply import Reply
 from relay.system.clock import utc_now
 from relay.upstream.http.aws_signature import SigningKey, signed
 from relay.upstream.http.client import Answer, ApiClient
-from relay.upstream.http.job import Job, Mailbox, accepted, base64_pieces, base64_size, cannot, good
+from relay.upstream.http.job import Job, Mailbox, SendAs, accepted, base64_pieces, base64_size, cannot, good
 from relay.upstream.outcome import Failed, Phase, own_failure
 
 _LOOPBACK_REGION = "us-east-1"
@@ -116,9 +116,10 @@ class HttpsApi:
         """Nobody can be asked: what was sent before is not known."""
         return False
 
-    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> str:  # noqa: ARG002
+    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> SendAs:  # noqa: ARG002
         """Say when it is judged."""
-        return f"whether {mailbox.identity.without_tag} may be used is judged only when a message is sent"
+        words = f"whether {mailbox.identity.without_tag} may be used is judged only when a message is sent"
+        return SendAs(words, is_proven=False)
 
     async def ask(
         self, client: ApiClient, mailbox: Mailbox, method: str, path: str, *, phase: Phase = Phase.MAIL

@@ -125,6 +125,14 @@ class Job:
     progress: Progress
 
 
+@dataclass(frozen=True, slots=True)
+class SendAs:
+    """What is known of an address before a message is sent, in a sentence, and whether that proves that it may."""
+
+    words: str
+    is_proven: bool
+
+
 class Api(Protocol):
     """One provider's API (`relay.upstream.http.graph`, `.gmail`, `.ses`, `.mailgun`). Everything may raise Failed."""
 
@@ -140,8 +148,8 @@ class Api(Protocol):
     async def look(self, client: ApiClient, mailbox: Mailbox) -> str:
         """Look whether the token is good and the mailbox there; return what that tells, in a sentence."""
 
-    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> str:
-        """Look whether the mailbox may send as its identity, and return what that proves, in a sentence."""
+    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> SendAs:
+        """Look whether the mailbox may send as its identity. Raises Failed where it may not."""
 
 
 def good(answer: Answer, mailbox: Mailbox, *, has_sent: bool = False) -> Answer:

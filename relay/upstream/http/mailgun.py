@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from relay.mail.address import Address, AddressError
 from relay.upstream.http.client import ApiClient
 from relay.upstream.http.https import Description, Form, HttpsApi, Login, domain_of
-from relay.upstream.http.job import Job, Mailbox, good
+from relay.upstream.http.job import Job, Mailbox, SendAs, good
 from relay.upstream.outcome import Phase
 
 MAILGUN = Description(
@@ -42,9 +42,9 @@ class Mailgun(HttpsApi):
             good(answer, mailbox)
         return f"the key is good for {domain_of(mailbox)}"
 
-    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> str:  # noqa: ARG002
+    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> SendAs:  # noqa: ARG002
         """Say as whom mail leaves: Mailgun looks at its own domain, and at no From."""
-        return f"mail leaves by the domain {domain_of(mailbox)}, whatever its From says"
+        return SendAs(f"mail leaves by the domain {domain_of(mailbox)}, whatever its From says", is_proven=True)
 
     async def has(self, client: ApiClient, job: Job, since: datetime) -> bool:
         """Look among the events of the domain whether the message was accepted for all recipients."""

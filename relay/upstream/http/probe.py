@@ -21,13 +21,14 @@ _TIMEOUTS = Timeouts(connect=10, reply=30, final=60)
 
 @dataclass(slots=True)
 class Seen:
-    """What an examination saw. `refused` has why the mailbox may not send as an address; the others of `asked` may."""
+    """What an examination saw. `refused` has why the mailbox may not send as an address, `proven` which ones it may."""
 
     failure: Failure | None = None
     tls: Tls | None = None
     certificate: bytes | None = None
     has_logged_in: bool = False
     asked: list[Address] = field(default_factory=list)
+    proven: set[Address] = field(default_factory=set)
     refused: dict[Address, Failure] = field(default_factory=dict)
 
 
@@ -56,7 +57,7 @@ async def probe_api(
         yield Step("login", ok=True, detail=f"logged in as {account.username}{way}: {found}")
         if recipient is None or sender is None:
             return
-        yield Step("mail", ok=True, detail=await api.may_send_as(client, mailbox))
+        yield Step("mail", ok=True, detail=(await api.may_send_as(client, mailbox)).words)
         if content is not None:
             transfer = Transfer(
                 server=server,
@@ -85,7 +86,8 @@ async def examine_api(server: Server, account: Account, secret: Secret | None, s
         seen.has_logged_in = True
         for sender in senders:
             try:
-                await api.may_send_as(client, _mailbox(server, account, secret, sender))
+                if (await api.may_send_as(client, _mailbox(server, account, secret, sender))).is_proven:
+                    seen.proven.add(sender)
             except Failed as failed:
                 if not failed.failure.from_server:
                     raise

@@ -14,7 +14,7 @@ from relay.directory.model import Meaning
 from relay.mail.reply import Reply
 from relay.upstream.http.client import Answer, ApiClient
 from relay.upstream.http.https import Description, Form, HttpsApi, Login
-from relay.upstream.http.job import Mailbox, good
+from relay.upstream.http.job import Mailbox, SendAs, good
 from relay.upstream.outcome import Failed, Failure, Phase
 
 SES = Description(
@@ -43,7 +43,7 @@ class Ses(HttpsApi):
             return "the key is good, and may not look at the account (ses:GetAccount)"
         return _account_words(good(answer, mailbox).said or {})
 
-    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> str:
+    async def may_send_as(self, client: ApiClient, mailbox: Mailbox) -> SendAs:
         """Look whether the address or its domain is verified. Raises Failed where neither is."""
         address = mailbox.identity.without_tag
         for name in _identities(f"{address.local}@{address.domain_key}"):
@@ -51,7 +51,7 @@ class Ses(HttpsApi):
             if _is_denied(answer):
                 return await super().may_send_as(client, mailbox)
             if answer.status != 404 and (good(answer, mailbox).said or {}).get("VerifiedForSendingStatus") is True:
-                return f"{name} is verified"
+                return SendAs(f"{name} is verified", is_proven=True)
         words = f"neither {address} nor its domain is verified in this region"
         raise Failed(
             Failure(

@@ -197,7 +197,10 @@ async def test_a_key_that_may_only_send_is_good(ses: SesServer) -> None:
 async def test_an_examination_says_which_address_may_not_be_used(ses: SesServer) -> None:
     other = Address.parse("me@other.example")
     seen = await examine_api(server_at(ses), at(ses).account, SECRET, [Address.parse(ME), other])
-    assert (seen.has_logged_in, list(seen.refused)) == (True, [other])
+    assert (seen.has_logged_in, list(seen.refused), seen.proven) == (True, [other], {Address.parse(ME)})
+    ses.may_look = False
+    seen = await examine_api(server_at(ses), at(ses).account, SECRET, [other])
+    assert (seen.asked, seen.refused, seen.proven) == ([other], {}, set())
     ses.keys = {}
     seen = await examine_api(server_at(ses), at(ses).account, SECRET, [])
     assert seen.failure is not None
