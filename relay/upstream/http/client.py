@@ -9,10 +9,12 @@ than an answer has, and the token stands in no exception that comes out of here.
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -20,12 +22,14 @@ import httpx2
 from relay.directory.model import Meaning, Server
 from relay.mail.reply import Reply, clean_text
 from relay.store.db.errors import StoreError
+from relay.system.clock import utc_now
 from relay.upstream.dial import Contexts
 from relay.upstream.outcome import Failed, Failure, Peer, Phase, Tls, failure_of, garbage, own_failure
 from relay.upstream.transaction import Progress, Timeouts
 
 _MOST_OCTETS = 256 * 1024
 _MOST_WORDS = 300
+_TIME = re.compile(r"try again after (\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d (?:UTC|GMT))")
 _STOPPED = Reply(451, "4.3.0", "Something went wrong here before the message was sent")
 
 
@@ -221,7 +225,8 @@ async def _read(response: Any) -> Answer:
     if response.status_code >= 400:
         reason, words = _error_of(table, octets, str(headers.get("x-amzn-errortype", "")))
     location = str(headers.get("location", ""))
-    return Answer(response.status_code, reason, words, table, _seconds(headers.get("retry-after", "")), location)
+    wait = _seconds(headers.get("retry-after", "")) or _seconds_until(words)
+    return Answer(response.status_code, reason, words, table, wait, location)
 
 
 def _error_of(said: Mapping[str, Any] | None, octets: bytes, amazon: str) -> tuple[str, str]:
@@ -246,6 +251,16 @@ def _error_of(said: Mapping[str, Any] | None, octets: bytes, amazon: str) -> tup
 def _seconds(text: str) -> int:
     """Return the seconds of a Retry-After (RFC 9110 section 10.2.3); 0 for a date, which no such API writes."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
+
+
+def _seconds_until(words: str) -> int:
+    """Return the seconds until the time that an error names, as Mailgun does; 0 where there is none."""
+    found = _TIME.search(words)
+    try:
+        seconds = (parsedate_to_datetime(found[1]) - utc_now()).total_seconds() if found else 0.0
+    except ValueError:
+        return 0
+    return max(0, min(int(seconds), 999_999))
 
 
 def _peer(server: Server, seconds: float) -> Peer:

@@ -11,7 +11,7 @@ from relay.mail.address import Address
 from relay.mail.content import Content
 from relay.secrets.secret import Secret
 from relay.upstream.http.probe import probe_api
-from relay.upstream.outcome import Phase
+from relay.upstream.outcome import Phase, named_window
 from relay.upstream.transaction import Progress, Transfer
 from tests.peers.mailgun import MailgunServer, mailgun_server
 from tests.peers.rows import each_row
@@ -79,6 +79,27 @@ async def test_what_an_error_means(
     assert failure is not None
     assert (failure.meaning, str(failure.reply)[: len(reply)], failure.phase) == (meaning, reply, phase)
     assert mood.partition(" ")[2] in failure.reply.text
+
+
+@each_row(
+    ("after", "least", "most"),
+    [(timedelta(minutes=90), 5000, 5400), (timedelta(days=400), 999_999, 999_999), (timedelta(days=-1), 0, 0)],
+)
+async def test_the_time_that_a_limit_names_is_the_window(
+    mailgun: MailgunServer, after: timedelta, least: int, most: int
+) -> None:
+    when = f"{datetime.now(UTC) + after:%a, %d %b %Y %H:%M:%S UTC}"
+    mailgun.moods = [f"420 {NOT_ALLOWED} recipient limit exceeded, try again after {when}"]
+    failure = (await deliver(at(mailgun))).failure
+    assert failure is not None
+    assert least <= (named_window(failure.reply.text) or 0) <= most
+
+
+async def test_a_time_that_is_none_is_no_window(mailgun: MailgunServer) -> None:
+    mailgun.moods = [f"420 {NOT_ALLOWED} recipient limit exceeded, try again after Mon, 99 Foo 2025 07:00:31 UTC"]
+    failure = (await deliver(at(mailgun))).failure
+    assert failure is not None
+    assert (failure.meaning, named_window(failure.reply.text)) == (Meaning.QUOTA, None)
 
 
 @each_row(
