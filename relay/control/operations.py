@@ -33,6 +33,7 @@ from relay.control.status import NodeOperations, StatusOperations, StoreOperatio
 from relay.control.tests.connection_test import ConnectionTests
 from relay.control.tests.doctor import DoctorOperation
 from relay.control.tests.form_tests import ProfileFormTest, ServerFormTest
+from relay.control.tests.password_trials import PasswordTrials
 from relay.control.transfers import Transfers
 from relay.directory.kinds import AGENT, APPLICATION, CHANNEL, SCRIPT, SERVER
 
@@ -60,6 +61,8 @@ class Operations:
             **Entries(parts, AGENT).operations(),
             **Bulk(parts, CHANNEL).operations(),
             **Bulk(parts, AGENT).operations(),
+            **PasswordTrials(parts, CHANNEL).operations(),
+            **PasswordTrials(parts, AGENT).operations(),
             **Moving(parts).operations(),
             **Transfers(parts).operations(),
             **Entries(parts, APPLICATION).operations(),

@@ -33,7 +33,7 @@ class Plan:
 
     adds: tuple[str, ...]
     changes: Mapping[str, Difference]
-    unchanged: int
+    unchanged: tuple[str, ...]
     edits: Mapping[str, Mapping[str, Any]]
     passwords: Mapping[str, str] = field(repr=False)
     faults: tuple[SheetFault, ...] = ()
@@ -101,7 +101,8 @@ def plan_of(document: Mapping[str, Any], kind: EntryKind[Profile], rows: Sequenc
         elif difference:
             changes[name] = difference
             edits[name] = {key: values[key] for key in difference if key != "password"}
-    unchanged = sum(1 for row in rows if row.cells["name"] in entries and row.cells["name"] not in changes)
+    known = (row.cells["name"] for row in rows)
+    unchanged = tuple(name for name in known if name in entries and name not in changes)
     return Plan(tuple(adds), changes, unchanged, edits, passwords, tuple(faults))
 
 

@@ -1,5 +1,6 @@
 """Tables of agents and channels: out, and in again after they were looked at."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
@@ -68,6 +69,38 @@ def test_a_table_is_shown_confirmed_and_done(page: Page, api: ApiClient) -> None
     expect(page.get_by_role("status").first).to_have_text("The table is imported: 1 added, 1 changed.")
     assert api.get("/agents/jane")["group"] == "flights"
     assert api.get("/agents/bob")["password_set"] is True
+
+
+def test_the_passwords_of_an_import_are_tried_and_what_the_server_refuses_is_listed(
+    page: Page, narrow_page: Page, plain_page: Page, upstream: Recorder
+) -> None:
+    wrong = b64encode(f"\0eve@acmejets.example\0{canary('eve')}".encode()).decode()
+    upstream.replies[f"AUTH PLAIN {wrong}"] = b"535 5.7.8 Wrong\r\n"
+    rows = [f"{name},{name}@acmejets.example,yes,{canary(name)}" for name in ("bob", "eve")]
+    upstream.hold("AUTH")
+    try:
+        paste(page, "\n".join(["name,address,override,password", *rows]))
+        page.get_by_role("button", name="Import 2 agents").click()
+        page.wait_for_url("**/agents/-/passwords")
+        expect(page.get_by_role("status").first).to_have_text("The table is imported: 2 added, 0 changed.")
+        upstream.wait_for("AUTH")
+        expect(page.locator("#trial")).to_contain_text("0 of 2 tried: 0 work, 0 refused, 0 could not be tried.")
+        plain_page.goto("/agents/-/passwords")
+        expect(plain_page.locator("#trial")).to_contain_text("you may leave this page")
+        assert not serious_faults(page)
+    finally:
+        upstream.release("AUTH")
+    # Nobody loads it again.
+    expect(page.get_by_role("row", name="eve")).to_contain_text("535 5.7.8 Wrong")
+    for one in (page, narrow_page, plain_page):
+        one.goto("/agents/-/passwords")
+        expect(one.locator("#trial")).to_contain_text("2 of 2 tried: 1 work, 1 refused, 0 could not be tried.")
+        assert canary("eve") not in one.content()
+        assert not overflows(one)
+    assert not serious_faults(page)
+    assert not serious_faults(narrow_page)
+    plain_page.get_by_role("button", name="Try all passwords again").click()
+    plain_page.get_by_role("link", name="eve").or_(plain_page.get_by_role("link", name="Show again")).first.wait_for()
 
 
 def test_every_fault_is_named_by_its_line_and_nothing_changes(plain_page: Page, api: ApiClient) -> None:

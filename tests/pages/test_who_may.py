@@ -47,6 +47,7 @@ PAGES: Mapping[str, Rule] = {
     "/agents/-/columns": {"POST": _STAFF},  # a cookie of the own browser
     "/agents/-/export": _SEE,
     "/agents/-/import": _ADMINISTER,
+    "/agents/-/passwords": _ADMINISTER,
     "/agents/-/invite": _DO,
     "/agents/{name}": _CHANGE,
     "/agents/{name}/authorize": _ADMINISTER,
@@ -68,6 +69,7 @@ PAGES: Mapping[str, Rule] = {
     "/channels/-/add": _ADMINISTER,
     "/channels/-/export": _SEE,
     "/channels/-/import": _ADMINISTER,
+    "/channels/-/passwords": _ADMINISTER,
     "/channels/{name}": _CHANGE,
     "/channels/{name}/authorize": _ADMINISTER,
     "/channels/{name}/authorized": _DO,

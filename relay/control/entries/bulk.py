@@ -13,7 +13,7 @@ from relay.control.context import ControlContext
 from relay.control.entries.passwords import forget_login_password, forget_password, without_passwords
 from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict
-from relay.directory.bulk import Plan, columns_of, placed_faults, plan_of, sheet_of
+from relay.directory.bulk import Difference, Plan, columns_of, placed_faults, plan_of, sheet_of
 from relay.directory.document import Document
 from relay.directory.kinds import EntryKind
 from relay.directory.model import Directory, Profile
@@ -53,10 +53,17 @@ class Bulk:
         faults = await self._faults(work)
         if expected is not None and expected != work.version:
             raise Conflict(_CHANGED)
+        has_one = await to_thread(self._with_passwords, work.plan)
         is_done = confirm and not faults
         if is_done:
             await self._carry_out(work)
-        return await to_thread(_result, work, faults, is_done=is_done)
+        return await to_thread(_result, work, faults, has_one, is_done=is_done)
+
+    def _with_passwords(self, plan: Plan) -> frozenset[str]:
+        """Return those of a plan whose password takes the place of another."""
+        entries = self._kind.entries(self._parts.directory.routing().directory)
+        known = (entries[name] for name in plan.passwords if name in entries)
+        return frozenset(one.name for one in known if one.password or self._parts.vault.has(account_owner(one)))
 
     async def _faults(self, work: "_Work") -> list[SheetFault]:
         """Return all that is wrong, by line: with the table, with its cells, and with the directory that it makes."""
@@ -112,7 +119,7 @@ class _Work:
     @property
     def plan(self) -> Plan:
         """What the rows do; nothing where the directory file itself cannot be read."""
-        return self._plan or Plan((), {}, 0, {}, {})
+        return self._plan or Plan((), {}, (), {}, {})
 
     def faults_with(self, others: Iterable[SheetFault]) -> list[SheetFault]:
         """Return all faults by line. Where one is known about a cell, others about it follow from that."""
@@ -149,16 +156,30 @@ def _password_faults(directory: Directory, work: _Work) -> list[SheetFault]:
     return faults
 
 
-def _result(work: _Work, faults: list[SheetFault], *, is_done: bool) -> dict[str, Any]:
+def _result(work: _Work, faults: list[SheetFault], has_one: Container[str], *, is_done: bool) -> dict[str, Any]:
+    """Return what an import is told with. A row with a fault is among the faults alone."""
+    lines = {fault.line for fault in faults}
+    faulty = {row.cells["name"] for row in work.sheet.rows if row.line in lines}
+    plan = work.plan
     return {
         "rows": work.sheet.count,
-        "adds": list(work.plan.adds),
-        "changes": [{"name": name, "keys": keys} for name, keys in work.plan.changes.items()],
-        "unchanged": work.plan.unchanged,
+        "adds": [name for name in plan.adds if name not in faulty],
+        "changes": [
+            {"name": name, "keys": _told(keys, name in has_one)}
+            for name, keys in plan.changes.items()
+            if name not in faulty
+        ],
+        "passwords": [name for name in plan.passwords if name not in faulty],
+        "unchanged": sum(name not in faulty for name in plan.unchanged),
         "faults": [fault._asdict() for fault in _first(faults)],
         "version": work.version,
         "done": is_done,
     }
+
+
+def _told(keys: Difference, has_password: bool) -> Difference:
+    """Return what changes of one; a password that takes the place of another is told as that."""
+    return {**keys, "password": ["set", "replaced"]} if has_password and "password" in keys else keys
 
 
 def _first(faults: list[SheetFault]) -> list[SheetFault]:

@@ -38,6 +38,40 @@ class PasswordKept:
     login: LoginCheck
 
 
+class TrialState(StrEnum):
+    """Why a password is told of: the server refuses it, or could not try it."""
+
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriedPassword:
+    """Whose password does not work, or is not known to. `detail` has the server's words, or ours."""
+
+    name: str
+    state: TrialState
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordTrialRecord:
+    """How far the passwords of many are tried, and how many do not work; `items` are the first of these, refused first.
+
+    `unknown` are those that their server could not try. What is not needed any more is `tried`, and none of the three.
+    `started` is None where none were tried since Relay started.
+    """
+
+    started: str | None
+    running: bool
+    total: int
+    tried: int
+    works: int
+    refused: int
+    unknown: int
+    items: Sequence[TriedPassword]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastTestRecord:
     """What came of the last test of an entry; `current`: the entry is still what was tested."""

@@ -1,6 +1,6 @@
 """Tables: all channels or agents as CSV, and such a table taken back."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import Field, StrictBool
@@ -48,16 +48,45 @@ class SheetResult(Body):
     rows: int = Field(examples=[2])
     adds: list[str] = Field(examples=[["bob"]])
     changes: list[SheetChange]
+    passwords: list[str] = Field(description="Whose email password the table sets.", examples=[["bob"]])
     unchanged: int = Field(description="How many rows change nothing.", examples=[0])
     faults: list[SheetFault]
     version: str = Field(description="Of what it does, for `expected`.", examples=[_VERSION])
     done: bool = Field(examples=[False])
 
 
+class PasswordNames(Given):
+    """Whose passwords are tried."""
+
+    names: list[str] | None = Field(None, description="Left out: all.", examples=[["jane", "bob"]])
+
+
+class Tried(Body):
+    """Whose password does not work, or is not known to, and the server's words, or ours."""
+
+    name: str = Field(examples=["bob"])
+    state: Literal["refused", "unknown"] = Field(examples=["refused"])
+    detail: str = Field(examples=["acmejets refuses this password for bob@acmejets.example: 535 5.7.8 Wrong"])
+
+
+class PasswordTrial(Body):
+    """How far the passwords are tried, and which do not work."""
+
+    started: str | None = Field(description="null: none since Relay started.", examples=["2026-11-24T09:30:00Z"])
+    running: bool = Field(examples=[False])
+    total: int = Field(description="How many passwords there are to try.", examples=[2])
+    tried: int = Field(examples=[2])
+    works: int = Field(examples=[1])
+    refused: int = Field(description="How many the servers refuse.", examples=[1])
+    unknown: int = Field(description="How many could not be tried.", examples=[0])
+    items: list[Tried] = Field(description="Those that do not work or could not be tried, at most 1,000.")
+
+
 def add_routes(routes: APIRouter) -> None:
     """Add the routes of tables."""
     for noun in (CHANNELS, AGENTS):
         _add_sheet(Subject(routes, noun.tag), noun)
+        _add_trial(Subject(routes, noun.tag), noun)
 
 
 def _add_sheet(subject: Subject, noun: Noun) -> None:
@@ -85,3 +114,27 @@ def _add_sheet(subject: Subject, noun: Noun) -> None:
     )
     async def import_sheet(caller: Asking, body: Sheet) -> Any:
         return await caller.run(f"{noun.word}.import", text=body.text, confirm=body.confirm, expected=body.expected)
+
+
+def _add_trial(subject: Subject, noun: Noun) -> None:
+    @subject.request(
+        f"POST {noun.path}.csv/passwords",
+        f"{noun.word}.passwords-try",
+        PasswordTrial,
+        409,
+        status=202,
+        summary=f"Try the email passwords of {noun.tag}",
+        description="Each by one login at its server, in the background: no message is sent. Those without an account "
+        "of their own are left out. It takes the place of a run that is not over yet.",
+    )
+    async def begin(caller: Asking, body: PasswordNames) -> Any:
+        return await caller.run(f"{noun.word}.passwords-try", names=body.names)
+
+    @subject.request(
+        f"GET {noun.path}.csv/passwords",
+        f"{noun.word}.passwords-tried",
+        PasswordTrial,
+        summary=f"Show how far the passwords of {noun.tag} are tried",
+    )
+    async def tried(caller: Asking) -> Any:
+        return await caller.run(f"{noun.word}.passwords-tried")

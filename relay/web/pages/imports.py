@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control.refused import Refused
+from relay.control.tests.results import PasswordTrialRecord
 from relay.web.kit.page_request import ADMINISTRATORS, PageRequest, page
 from relay.web.kit.site import Site
 
@@ -86,6 +87,7 @@ class _Table:
         return [
             page(f"{self.path}/-/export", site, get=self.export),
             page(f"{self.path}/-/import", site, get=self.ask, post=self.take, roles=ADMINISTRATORS, takes_file=True),
+            page(f"{self.path}/-/passwords", site, get=self.tried, post=self.try_all, roles=ADMINISTRATORS),
         ]
 
     async def export(self, visit: PageRequest) -> Response:
@@ -97,6 +99,16 @@ class _Table:
             f'attachment; filename="{self._noun}s-{datetime.now(UTC):%Y-%m-%d}.csv"'
         )
         return response
+
+    async def tried(self, visit: PageRequest) -> Response:
+        """Show how far the passwords are tried, and what was refused."""
+        trial: PasswordTrialRecord = await visit.run(f"{self._noun}.passwords-tried")
+        return visit.render("shared/passwords.html", noun=self._noun, list_path=self.path, trial=trial)
+
+    async def try_all(self, visit: PageRequest) -> Response:
+        """Try all passwords that are set."""
+        await visit.run(f"{self._noun}.passwords-try")
+        return visit.redirect(f"{self.path}/-/passwords")
 
     async def ask(self, visit: PageRequest) -> Response:
         """Ask for a table."""
@@ -136,7 +148,12 @@ class _Table:
         if not done["done"]:
             return await self._preview(visit, text)
         added, changed = len(done["adds"]), len(done["changes"])
-        return visit.redirect(self.path, f"The table is imported: {added:,} added, {changed:,} changed.")
+        words = f"The table is imported: {added:,} added, {changed:,} changed."
+        if done["passwords"]:
+            trial: PasswordTrialRecord = await visit.run(f"{self._noun}.passwords-try", names=done["passwords"])
+            if trial.total:
+                return visit.redirect(f"{self.path}/-/passwords", words)
+        return visit.redirect(self.path, words)
 
     async def _show(
         self,

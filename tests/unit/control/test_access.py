@@ -43,6 +43,7 @@ ACTS = {
     "store.copy",
 }
 ACTS |= {"channel.import", "agent.import", "moving.import", "directory.import", "directory.export"}
+ACTS |= {"channel.passwords-try", "agent.passwords-try"}
 ACTS |= {f"{noun}.{verb}" for noun in ("server", "channel", "agent") for verb in ("authorize", "authorized")}
 
 

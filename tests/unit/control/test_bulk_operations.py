@@ -59,7 +59,7 @@ async def test_what_goes_out_comes_back_as_no_change(operations: AdminOperations
     assert "password" not in header
     assert len(rows) == 2
     result = await operations.run(f"{noun}.import", {"text": text})
-    expected = {"rows": 2, "adds": [], "changes": [], "unchanged": 2, "faults": [], "done": False}
+    expected = {"rows": 2, "adds": [], "changes": [], "passwords": [], "unchanged": 2, "faults": [], "done": False}
     assert {key: value for key, value in result.items() if key != "version"} == expected
 
 
