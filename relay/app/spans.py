@@ -4,11 +4,10 @@ A message with a `traceparent` field (W3C Trace Context) belongs to that trace, 
 other one begins a trace. The ids of a message's spans are made from its id, so all attempts find their submission, in
 whatever process and after whatever restart they are made.
 
-A thread of the library exports what is made here; what it cannot export is lost, and the log says so once a minute.
+A thread of the library exports what is made here; what it cannot export is lost, and it says so in the log.
 """
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -44,7 +43,6 @@ from relay.system.fault_barrier import guards_itself, tell_fault
 from relay.upstream.outcome import Outcome
 
 _END_SECONDS = 2.0  # for the last spans to leave
-_PAUSE_SECONDS = 60.0
 _NANO = 1_000_000_000
 
 
@@ -67,7 +65,6 @@ class Spans:
         has_name = "OTEL_SERVICE_NAME" in environ or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
         named = {} if has_name else {"service.name": "relay"}
         resource = Resource.create({"service.version": __version__, **named})
-        _tell_by_log()
         self._ids = _Ids()
         self._provider = TracerProvider(resource=resource, id_generator=self._ids, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -178,23 +175,6 @@ class TracedEvents(MessageEvents):
             self.spans.attempt(tried, outcome, clock())
         except Exception:  # as above
             tell_fault("TracedEvents.attempted")
-
-
-class _ToLog(logging.Handler):
-    """Tells what the library has to say, once a minute: an export that fails."""
-
-    _said_at = -_PAUSE_SECONDS
-
-    def emit(self, record: logging.LogRecord) -> None:
-        now = time.monotonic()
-        if now - self._said_at >= _PAUSE_SECONDS:
-            self._said_at = now
-            log.warned("the collector of spans does not take them", reason=record.getMessage())
-
-
-def _tell_by_log() -> None:
-    logger = logging.getLogger("opentelemetry")
-    logger.handlers, logger.propagate = [_ToLog(logging.WARNING)], False
 
 
 def _context_of(traceparent: str) -> Context:

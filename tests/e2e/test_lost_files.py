@@ -174,7 +174,8 @@ def test_a_worker_that_begins_makes_no_other_store(start_relay: StartRelay, reco
     assert not path.exists()
     aside(path).rename(path)
     wait_until(lambda: len(relay.ask("status")["workers"]) == 2, "both workers", 30)
-    assert ledger.submit(relay, "again").startswith("250 ")
+    names = count()  # the last one that had to end may still have a client
+    wait_until(lambda: ledger.submit(relay, f"again{next(names)}").startswith("250 "), "mail again")
 
 
 @pytest.mark.slow
