@@ -2,11 +2,10 @@
 
 developers.google.com/gmail/api: guides/uploads, users.messages, users.settings.sendAs, guides/handle-errors. It sends
 to whom the header names, keeps Bcc for the sender alone, and puts the account's own address in the place of a From that
-is not verified. `moods` say what happens to the next requests that send, as in `tests.peers.graph`.
+is not verified. `moods` say what happens to the next requests that send, as in `tests.peers.http_api`.
 """
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from tests.peers.api_inbox import ApiInbox
-from tests.peers.http_api import LostAnswer, Reply, Request, http_api
+from tests.peers.http_api import LostAnswer, Reply, Request, SendingApi, http_api
 
 _SEND = "/upload/gmail/v1/users/me/messages/send"
 _ME = "/gmail/v1/users/me/"
@@ -44,41 +43,17 @@ class Sent:
 
 
 @dataclass(slots=True)
-class GmailServer:
+class GmailServer(SendingApi[Sent]):
     """The accounts, their verified addresses beside their own, and what was sent."""
 
     accounts: dict[str, set[str]] = field(
         default_factory=lambda: {f"{name}@acme.example": set() for name in ("support", "house", "mailer")}
     )
     tokens: dict[str, str] = field(default_factory=lambda: {"good-token": "support@acme.example"})
-    moods: list[str] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-    port: int = 0
     inbox: ApiInbox = field(default_factory=ApiInbox)
     key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048))
-    _sent: list[Sent] = field(default_factory=list)
     _sessions: dict[str, tuple[str, int]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-
-    @property
-    def url(self) -> str:
-        """The api_url of a server in directory.toml."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def sent(self) -> tuple[Sent, ...]:
-        """Every message that was sent, in order."""
-        with self._changed:
-            return tuple(self._sent)
-
-    def wait_for(self, number: int, seconds: float = 20.0) -> tuple[Sent, ...]:
-        """Wait until so many messages were sent. Raises TimeoutError."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: len(self._sent) >= number, seconds):
-                raise TimeoutError(f"{len(self._sent)} of {number} messages: {self.requests[-3:]}")
-            return tuple(self._sent)
 
     @property
     def pem(self) -> str:
@@ -95,8 +70,7 @@ class GmailServer:
 
     async def answer(self, request: Request) -> Reply:
         """Answer one request."""
-        with self._changed:
-            self.requests.append(f"{request.method} {request.path}")
+        self.note(request.method, request.path)
         if request.path == "/token":
             return self._token(request)
         user = self.tokens.get(request.token)
@@ -155,7 +129,7 @@ class GmailServer:
         return self._send(user, request.body)
 
     def _send(self, user: str, mime: bytes) -> Reply:
-        mood = self.moods.pop(0) if self.moods else ""
+        mood = self.next_mood()
         if mood == "lost before":
             raise LostAnswer
         if mood and not mood.endswith("after"):

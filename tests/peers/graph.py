@@ -6,7 +6,6 @@ Items. Tests say what goes wrong by `moods`, one for each request that would sen
 """
 
 import asyncio
-import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from itertools import count
 from typing import Any
 
 from tests.peers.api_inbox import ApiInbox
-from tests.peers.http_api import LostAnswer, Reply, Request, http_api
+from tests.peers.http_api import LostAnswer, Reply, Request, SendingApi, http_api
 
 MOST_OCTETS = 4_000_000
 _LEAST_UPLOAD = 3 * 1024 * 1024
@@ -65,12 +64,10 @@ class Upload:
 
 
 @dataclass(slots=True)
-class GraphServer:
+class GraphServer(SendingApi[Item]):
     """The mailboxes, what they have sent, and how the server behaves.
 
-    `tokens` are those that are good, and whose mailboxes each may use ("*": all). `moods` are what happens to the next
-    requests that send: "" sends; an HTTP status with an error's name ("429 ApplicationThrottled") refuses; "lost
-    before" and "lost after" close the connection without an answer, "504 after" sends and answers 504; "silent" says
+    `tokens` are those that are good, and whose mailboxes each may use ("*": all). With the mood "silent" it says
     nothing until the client leaves.
     """
 
@@ -79,23 +76,17 @@ class GraphServer:
     )
     tokens: dict[str, str] = field(default_factory=lambda: {"good-token": "*"})
     may_read: bool = True
-    moods: list[str] = field(default_factory=list)
     retry_after: int = 7
     per_minute: int = 0
     minute: float = 60.0
     at_once: int = 4
     answer_seconds: float = 0.0
-    port: int = 0
-    requests: list[str] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
     most_at_once: int = 0
     inbox: ApiInbox = field(default_factory=ApiInbox)
-    _sent: list[Item] = field(default_factory=list)
     _drafts: dict[str, Item] = field(default_factory=dict)
     _uploads: dict[str, Upload] = field(default_factory=dict)
     _now: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
-    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
     def url(self) -> str:
@@ -103,23 +94,10 @@ class GraphServer:
         return f"http://127.0.0.1:{self.port}/v1.0"
 
     @property
-    def sent(self) -> tuple[Item, ...]:
-        """Every message that was sent, in order."""
-        with self._changed:
-            return tuple(self._sent)
-
-    @property
     def drafts(self) -> tuple[Item, ...]:
         """The drafts that are there now."""
         with self._changed:
             return tuple(self._drafts.values())
-
-    def wait_for(self, number: int, seconds: float = 20.0) -> tuple[Item, ...]:
-        """Wait until so many messages were sent. Raises TimeoutError."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: len(self._sent) >= number, seconds):
-                raise TimeoutError(f"{len(self._sent)} of {number} messages: {self.requests[-3:]}")
-            return tuple(self._sent)
 
     def sign(self, user: str, *, seconds: float, key: bytes | None, jti: str) -> str:
         """Make an access token, as an identity provider of the tests asks for it."""
@@ -133,8 +111,7 @@ class GraphServer:
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)
         try:
-            with self._changed:
-                self.requests.append(f"{request.method} {request.path}")
+            self.note(request.method, request.path)
             if self._now > self.at_once:
                 return self._refused(429, "ApplicationThrottled", "over its MailboxConcurrency limit")
             reply = await self._answer(request)
@@ -213,7 +190,7 @@ class GraphServer:
         return await self._mood(lambda: self._keep(item))
 
     async def _mood(self, send: Any) -> Reply:
-        mood = self.moods.pop(0) if self.moods else ""
+        mood = self.next_mood()
         if mood == "silent":
             await asyncio.sleep(3600)  # a server that says nothing
         if mood == "lost before":

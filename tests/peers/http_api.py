@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.peers.loop import LoopThread, stop_listening
@@ -58,6 +59,57 @@ class Reply:
 
 
 Answers: TypeAlias = Callable[[Request], Awaitable[Reply]]
+_Sent = TypeVar("_Sent")
+
+
+@dataclass(slots=True)
+class SendingApi(Generic[_Sent]):
+    """What the APIs by which mail is sent have in common: what was asked, what was sent, and what goes wrong.
+
+    `moods` are what happens to the next requests that send: "" sends; an HTTP status with what the API says refuses
+    ("429 ApplicationThrottled"); "lost before" and "lost after" close the connection without an answer, "504 after"
+    sends and answers 504.
+    """
+
+    moods: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    port: int = 0
+    _sent: list[_Sent] = field(default_factory=list)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def url(self) -> str:
+        """The api_url of a server in directory.toml."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def sent(self) -> tuple[_Sent, ...]:
+        """Every message that was sent, in order."""
+        with self._changed:
+            return tuple(self._sent)
+
+    def wait_for(self, number: int, seconds: float = 20.0) -> tuple[_Sent, ...]:
+        """Wait until so many messages were sent. Raises TimeoutError."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._sent) >= number, seconds):
+                raise TimeoutError(f"{len(self._sent)} of {number} messages: {self.requests[-3:]} {self.refusals[-3:]}")
+            return tuple(self._sent)
+
+    def note(self, method: str, where: str) -> None:
+        """Keep what was asked."""
+        with self._changed:
+            self.requests.append(f"{method} {where}")
+
+    def next_mood(self) -> str:
+        """Return what happens to a request that sends."""
+        return self.moods.pop(0) if self.moods else ""
+
+    def keep(self, sent: _Sent) -> None:
+        """Keep a message that is sent."""
+        with self._changed:
+            self._sent.append(sent)
+            self._changed.notify_all()
 
 
 async def _request(reader: asyncio.StreamReader, most: int) -> Request | Reply | None:

@@ -1,10 +1,9 @@
 """Mailgun by its API v3 as far as mail is sent by it, on loopback.
 
 documentation.mailgun.com/docs/mailgun/api-reference: messages.mime, events, authentication. It sends to whom the parts
-"to" name. `moods` say what happens to the next requests that send, as in `tests.peers.graph`.
+"to" name. `moods` say what happens to the next requests that send, as in `tests.peers.http_api`.
 """
 
-import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from email import policy
 from email.parser import BytesParser
 from typing import Any
 
-from tests.peers.http_api import LostAnswer, Reply, Request, http_api
+from tests.peers.http_api import LostAnswer, Reply, Request, SendingApi, http_api
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,40 +30,15 @@ class Sent:
 
 
 @dataclass(slots=True)
-class MailgunServer:
+class MailgunServer(SendingApi[Sent]):
     """The domains and their keys, and what was sent. A key in `sending_keys` may do nothing else."""
 
     keys: dict[str, str] = field(default_factory=lambda: {"right": "mg.acme.example"})
     sending_keys: set[str] = field(default_factory=set)
-    moods: list[str] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-    port: int = 0
-    _sent: list[Sent] = field(default_factory=list)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-
-    @property
-    def url(self) -> str:
-        """The api_url of a server in directory.toml."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def sent(self) -> tuple[Sent, ...]:
-        """Every message that was sent, in order."""
-        with self._changed:
-            return tuple(self._sent)
-
-    def wait_for(self, number: int, seconds: float = 20.0) -> tuple[Sent, ...]:
-        """Wait until so many messages were sent. Raises TimeoutError."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: len(self._sent) >= number, seconds):
-                raise TimeoutError(f"{len(self._sent)} of {number} messages: {self.requests[-3:]} {self.refusals[-3:]}")
-            return tuple(self._sent)
 
     async def answer(self, request: Request) -> Reply:
         """Answer one request."""
-        with self._changed:
-            self.requests.append(f"{request.method} {request.target}")
+        self.note(request.method, request.target)
         way, _, proof = request.headers.get("authorization", "").partition(" ")
         name, _, key = b64decode(proof).decode().partition(":")
         if (way, name) != ("Basic", "api") or key not in self.keys:
@@ -94,7 +68,7 @@ class MailgunServer:
         people = [part.decode() for part in parts.get("to", ())]
         if not people:
             return self._refused(400, "to parameter is missing")
-        mood = self.moods.pop(0) if self.moods else ""
+        mood = self.next_mood()
         if mood == "lost before":
             raise LostAnswer
         if mood and not mood.endswith("after"):
@@ -104,9 +78,7 @@ class MailgunServer:
         message = BytesParser(policy=policy.SMTPUTF8).parsebytes(mime, headersonly=True)
         sender = message["from"].addresses[0].addr_spec
         facts = (sender, str(message["subject"] or ""), str(message["message-id"] or ""), tuple(people), time.time())
-        with self._changed:
-            self._sent.append(Sent(domain, mime, *facts))
-            self._changed.notify_all()
+        self.keep(Sent(domain, mime, *facts))
         if mood == "lost after":
             raise LostAnswer
         if mood:

@@ -2,12 +2,11 @@
 
 docs.aws.amazon.com/ses/latest/APIReference-V2: SendEmail, GetAccount, GetEmailIdentity; IAM/latest/UserGuide/
 reference_sigv. It sends to whom Destination names, and reads From in the message. `moods` say what happens to the next
-requests that send, as in `tests.peers.graph`.
+requests that send, as in `tests.peers.http_api`.
 """
 
 import hmac
 import re
-import threading
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
-from tests.peers.http_api import LostAnswer, Reply, Request, http_api
+from tests.peers.http_api import LostAnswer, Reply, Request, SendingApi, http_api
 
 REGION = "us-east-1"
 _SEND = "/v2/email/outbound-emails"
@@ -41,42 +40,17 @@ class Sent:
 
 
 @dataclass(slots=True)
-class SesServer:
+class SesServer(SendingApi[Sent]):
     """The keys, the verified addresses and domains, and what was sent. `may_look`: the keys may do more than send."""
 
     keys: dict[str, str] = field(default_factory=lambda: {"AKIDEXAMPLE": "right"})
     verified: set[str] = field(default_factory=lambda: {"acme.example"})
     may_look: bool = True
     is_paused: bool = False
-    moods: list[str] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-    port: int = 0
-    _sent: list[Sent] = field(default_factory=list)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-
-    @property
-    def url(self) -> str:
-        """The api_url of a server in directory.toml."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def sent(self) -> tuple[Sent, ...]:
-        """Every message that was sent, in order."""
-        with self._changed:
-            return tuple(self._sent)
-
-    def wait_for(self, number: int, seconds: float = 20.0) -> tuple[Sent, ...]:
-        """Wait until so many messages were sent. Raises TimeoutError."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: len(self._sent) >= number, seconds):
-                raise TimeoutError(f"{len(self._sent)} of {number} messages: {self.requests[-3:]} {self.refusals[-3:]}")
-            return tuple(self._sent)
 
     async def answer(self, request: Request) -> Reply:
         """Answer one request."""
-        with self._changed:
-            self.requests.append(f"{request.method} {request.target}")
+        self.note(request.method, request.target)
         found = _SHAPE.fullmatch(request.headers.get("authorization", ""))
         if found is None:
             return self._refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
@@ -99,7 +73,7 @@ class SesServer:
         return Reply(200, {"VerifiedForSendingStatus": True})
 
     def _send(self, key: str, request: Request) -> Reply:
-        mood = self.moods.pop(0) if self.moods else ""
+        mood = self.next_mood()
         if mood == "lost before":
             raise LostAnswer
         if mood and not mood.endswith("after"):
@@ -118,9 +92,7 @@ class SesServer:
         if not {sender, sender.rpartition("@")[2]} & self.verified:
             words = f"Email address is not verified. The following identities failed the check: {sender}"
             return self._refused(400, "MessageRejected", words)
-        with self._changed:
-            self._sent.append(Sent(key, mime, sender, str(message["subject"] or ""), recipients))
-            self._changed.notify_all()
+        self.keep(Sent(key, mime, sender, str(message["subject"] or ""), recipients))
         if mood == "lost after":
             raise LostAnswer
         return self._refused(504, "", "") if mood else Reply(200, {"MessageId": f"0100-{len(self._sent)}"})
