@@ -13,16 +13,8 @@ from relay.config.notification import Alert, Webhook
 from relay.config.schema import Duration, Size, keys_of, meanings_of
 from relay.config.settings import Listener, Settings, as_table
 from relay.config.types import NEEDS_RESTART, Durations
-from relay.directory.model import (
-    Agent,
-    AnswerRule,
-    Application,
-    Channel,
-    Directory,
-    Profile,
-    Script,
-    Server,
-)
+from relay.directory.directory import Directory
+from relay.directory.model import Agent, AnswerRule, Application, Channel, Profile, Script, Server
 from relay.directory.tables import Incoming, OAuthClient
 
 _HEADS = ("key", "value", "default", "meaning")

@@ -8,8 +8,9 @@ from typing import Any
 from relay import log
 from relay.delivery.events import Ending
 from relay.delivery.queue_runner import QueueRunner
+from relay.directory.directory import Directory
 from relay.directory.live import LiveDirectory
-from relay.directory.model import Directory, Meaning
+from relay.directory.model import Meaning
 from relay.incoming.returned_mail import ReturnedMail
 from relay.metrics import Metrics
 from relay.secrets.binding import bind_unbound

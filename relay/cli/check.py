@@ -21,7 +21,7 @@ from relay.config.faults import Fault, Faults
 if TYPE_CHECKING:
     from relay.config.environment import Location
     from relay.config.settings import Settings, Tls
-    from relay.directory.model import Directory
+    from relay.directory.directory import Directory
 
 
 class _FoundDirectory(NamedTuple):
@@ -223,7 +223,7 @@ def _in_database(settings: "Settings", settings_file: str) -> _FoundDirectory:
     import asyncio
 
     from relay.directory.database_storage import DatabaseStorage
-    from relay.directory.model import Directory
+    from relay.directory.directory import Directory
     from relay.store.db.database import open_store
     from relay.store.db.errors import StoreError, StoreOlder
     from relay.store.people.directory import DirectoryTable

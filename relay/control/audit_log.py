@@ -20,7 +20,7 @@ from typing import Any
 from relay import log
 from relay.control.actor import Actor, Role, Way
 from relay.control.json_values import json_text
-from relay.directory.model import Directory
+from relay.directory.directory import Directory
 from relay.store.db.errors import StoreError
 from relay.store.people.audit import AuditEntry, AuditTable
 from relay.system.process import in_short_turns

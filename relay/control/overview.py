@@ -17,7 +17,8 @@ from relay.control.messages.records import rfc3339
 from relay.control.operation import Operation
 from relay.control.results import DirectoryState, TroubledAccount, UnreachedServer
 from relay.delivery.outcome import State
-from relay.directory.model import Account, Auth, Directory, Meaning, Profile, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Account, Auth, Meaning, Profile, Server
 from relay.doctor.providers import send_as_advice
 from relay.incoming.reader import MailboxState
 from relay.upstream.outcome import Phase

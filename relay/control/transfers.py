@@ -19,8 +19,8 @@ from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict, Refused
 from relay.control.results import DirectoryExport, DirectoryImport, records_of
 from relay.directory.database_storage import DatabaseStorage, directory_in
+from relay.directory.directory import Directory
 from relay.directory.live import LiveDirectory
-from relay.directory.model import Directory
 from relay.directory.replacing import Replacement, replace_all, replacement
 from relay.directory.rules.validation import inline_passwords
 from relay.directory.storage import Document

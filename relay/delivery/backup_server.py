@@ -25,7 +25,8 @@ from datetime import datetime
 
 from relay.delivery.events import MessageEvents
 from relay.delivery.holds import Accounts, Unreached
-from relay.directory.model import Account, Directory, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Account, Server
 from relay.directory.routing import Route
 from relay.secrets.resolver import SecretResolver
 from relay.secrets.secret import secret_ref

@@ -16,7 +16,8 @@ from relay.delivery.account_worker import AccountWorker, Claims, Whole
 from relay.delivery.attempt import Attempts
 from relay.delivery.holds import free, lift
 from relay.delivery.outcome import State
-from relay.directory.model import Account, Directory, Meaning, Profile, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Account, Meaning, Profile, Server
 from relay.limits.limiter import is_limited
 from relay.store.db.clocks import ClockWatch
 from relay.store.db.errors import StoreError

@@ -12,10 +12,11 @@ from typing import Any, TypeAlias, get_origin, get_type_hints
 
 from relay.config.faults import Fault
 from relay.config.schema import show
+from relay.directory.directory import Directory
 from relay.directory.document import Document
 from relay.directory.edit import add_entry, set_entry
 from relay.directory.kinds import EntryKind
-from relay.directory.model import Directory, Profile
+from relay.directory.model import Profile
 from relay.directory.reading import name_fault
 from relay.directory.sheet import SheetFault, SheetRow, join_items, split_items, write_sheet
 from relay.mail.address import Address, AddressError, without_case

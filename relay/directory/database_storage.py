@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from relay.config.faults import Fault, Faults
+from relay.directory.directory import Directory
 from relay.directory.document import StoredTable, changes, value_of
-from relay.directory.model import Directory
 from relay.directory.reading import NOTHING_KNOWN
 from relay.directory.rules.incremental import TABLES, CheckedDirectory, Entry
 from relay.directory.rules.servers import backup_warnings, oauth_warnings

@@ -27,7 +27,7 @@ import tomli_w
 
 from relay.config.faults import Fault, Faults
 from relay.config.schema import parse_toml
-from relay.directory.model import Directory
+from relay.directory.directory import Directory
 from relay.directory.rules.servers import backup_warnings, oauth_warnings
 from relay.directory.rules.validation import inline_passwords, parse_directory
 from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Edit, Snapshot, State

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from relay.directory.model import Application, Directory, Profile
+from relay.directory.directory import Directory
+from relay.directory.model import Application, Profile
 from relay.mail.address import Address, AddressError, domain_key, without_case
 
 

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from relay.directory.client import GROUP
+from relay.directory.directory import Directory
 from relay.directory.document import Document, entries_in, entries_mentioning, entry_in
-from relay.directory.model import Agent, Application, Channel, Directory, Profile, Script, Server
+from relay.directory.model import Agent, Application, Channel, Profile, Script, Server
 from relay.directory.values import EditRefused, Remedy, Values
 
 Entry: TypeAlias = Server | Profile | Application | Script

@@ -15,8 +15,8 @@ from typing import Protocol, TypeAlias
 
 from relay.config.faults import Fault, Faults
 from relay.config.settings import Settings
+from relay.directory.directory import Directory
 from relay.directory.file import DirectoryFile, FileStorage, ReadFile
-from relay.directory.model import Directory
 from relay.directory.routing import Routing, UnknownSender
 from relay.directory.rules.validation import check_together, warnings_together
 from relay.directory.storage import Check, Edit, Snapshot, Storage

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 from relay.config.schema import Location, Schema, TableFaults, keys_of, no_such_key, show, without
-from relay.directory.model import Agent, Application, Channel, Directory, Script, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Agent, Application, Channel, Script, Server
 
 T = TypeVar("T")
 Findings: TypeAlias = Iterator[tuple[str, str]]

@@ -8,8 +8,9 @@ for as many as are in use.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from relay.directory.directory import Directory
 from relay.directory.index import Index
-from relay.directory.model import Account, AliasIdentity, Directory, Profile, Script, Server
+from relay.directory.model import Account, AliasIdentity, Profile, Script, Server
 from relay.mail.address import Address, AddressError
 
 # What lookups leave behind: of routes some 12 MB. With plus tags and whole domains, senders are without number.

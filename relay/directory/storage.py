@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from relay.config.faults import Fault
+from relay.directory.directory import Directory
 from relay.directory.index import Index
-from relay.directory.model import Directory
 
 Document: TypeAlias = MutableMapping[str, Any]
 Edit: TypeAlias = Callable[[Document], None]

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from relay.directory.model import Directory, Profile, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Profile, Server
 from relay.directory.tables import Incoming
 from relay.secrets.secret import SecretRef, mailbox_ref
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from relay import log
-from relay.directory.model import Directory
+from relay.directory.directory import Directory
 from relay.incoming.mailbox import Mailbox, watched_mailboxes
 from relay.incoming.reader import INBOX, MailboxFailed, MailboxRefused, MailboxState, Reader
 from relay.mail.address import Address, AddressError

@@ -7,7 +7,8 @@ stays so until it is set anew, or the machine's own user says that it is for the
 """
 
 from relay import log
-from relay.directory.model import Directory, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Server
 from relay.secrets.secret import account_owner, bindings_of, client_owner, mailbox_bindings
 from relay.secrets.vault import Vault
 

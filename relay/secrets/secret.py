@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from relay.directory.model import Auth, Directory, Profile, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Auth, Profile, Server
 from relay.directory.rules.servers import token_mailbox_faults
 from relay.directory.tables import Incoming, OAuthClient
 from relay.mail.address import AddressError, domain_key

@@ -6,8 +6,8 @@ from typing import Any
 
 from relay.config.faults import Fault
 from relay.control.refused import Conflict, NotFound, Refused
+from relay.directory.directory import Directory
 from relay.directory.kinds import Entry, EntryKind
-from relay.directory.model import Directory
 from relay.directory.values import Editable, EditRefused, check_values, parse_assignments
 
 

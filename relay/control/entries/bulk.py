@@ -14,9 +14,10 @@ from relay.control.entries.passwords import forget_login_password, forget_passwo
 from relay.control.operation import Access, Operation
 from relay.control.refused import Conflict
 from relay.directory.bulk import Difference, Plan, columns_of, placed_faults, plan_of, sheet_of
+from relay.directory.directory import Directory
 from relay.directory.document import Document
 from relay.directory.kinds import EntryKind
-from relay.directory.model import Directory, Profile
+from relay.directory.model import Profile
 from relay.directory.sheet import Sheet, SheetFault, read_sheet
 from relay.secrets.login_password import login_owner
 from relay.secrets.secret import account_owner, bindings_of, incoming_owner, token_ref

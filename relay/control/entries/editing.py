@@ -17,10 +17,11 @@ from relay.control.operation import Access, Operation
 from relay.control.refused import UnknownOperation
 from relay.control.tests.login_check import try_password
 from relay.control.tests.results import PasswordKept
+from relay.directory.directory import Directory
 from relay.directory.document import Document
 from relay.directory.edit import add_entry, remove_entry, set_entry
 from relay.directory.kinds import AGENT, Entry, EntryKind, Password
-from relay.directory.model import Directory, Profile, Server
+from relay.directory.model import Profile, Server
 from relay.directory.storage import Edit
 from relay.directory.values import Values, check_values
 

@@ -18,8 +18,9 @@ from relay.control.entries.passwords import login_is_set
 from relay.control.entries.records import SEARCHED, has_text, needs_own_secret, profile_record, records_of
 from relay.control.operation import Operation
 from relay.control.refused import Refused
+from relay.directory.directory import Directory
 from relay.directory.kinds import AGENT, CHANNEL, SERVER, EntryKind
-from relay.directory.model import Directory, Profile
+from relay.directory.model import Profile
 from relay.secrets.secret import SecretRef, ref_of, token_ref
 
 T = TypeVar("T")

@@ -15,7 +15,8 @@ from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
 from relay.control.tests.login_check import try_password
 from relay.control.tests.results import PasswordKept
-from relay.directory.model import Directory, Profile, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Profile, Server
 from relay.directory.storage import Edit
 from relay.secrets.login_password import LoginRecord, admin_owner, login_owner, make_record
 from relay.secrets.secret import SecretRef, account_owner, client_owner, incoming_owner, incoming_ref, ref_of, token_ref

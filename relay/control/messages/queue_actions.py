@@ -14,7 +14,8 @@ from relay.control.results import AccountState, OpenAccount, TroubledAccount, Un
 from relay.delivery import administrative_actions
 from relay.delivery.holds import Accounts, lift
 from relay.delivery.outcome import State
-from relay.directory.model import Account, Directory, Meaning, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Account, Meaning, Server
 from relay.directory.routing import Routing
 from relay.limits.limiter import Limiter
 from relay.store.queue.messages import HoldRow, Leased, StoredMessage

@@ -7,7 +7,8 @@ that puts us off, says nothing about a password: it is kept, and that nobody kno
 from relay.control.context import ControlContext
 from relay.control.refused import LoginRefused, Refused
 from relay.control.tests.results import LoginCheck, LoginState
-from relay.directory.model import Account, Auth, Directory, Meaning, Profile, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Account, Auth, Meaning, Profile, Server
 from relay.upstream.outcome import Phase
 from relay.upstream.probe import probe
 

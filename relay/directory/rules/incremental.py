@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from relay.directory.client import ANYONE, GROUP
+from relay.directory.directory import Directory
 from relay.directory.index import AddressTaken, Holder, Index
-from relay.directory.model import Agent, Application, Directory, Profile
+from relay.directory.model import Agent, Application, Profile
 from relay.directory.reading import Reading, read_tables
 from relay.directory.rules.validation import LOGINS, compared, is_sound_apart
 from relay.mail.address import AddressError

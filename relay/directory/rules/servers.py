@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from relay.config.endpoint import is_host_name
 from relay.config.schema import no_such
+from relay.directory.directory import Directory
 from relay.directory.http_apis import HTTP_APIS, not_possible, region_of
-from relay.directory.model import Auth, Directory, Kind, Profile, Security, Server
+from relay.directory.model import Auth, Kind, Profile, Security, Server
 from relay.directory.reading import Findings, Reading
 from relay.directory.tables import Incoming, OAuthClient
 from relay.mail.address import Address, AddressError, domain_key

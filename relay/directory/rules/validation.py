@@ -13,7 +13,8 @@ from relay.config.faults import Fault, Faults
 from relay.config.schema import no_such, show
 from relay.config.settings import Settings
 from relay.directory.client import ANYONE, GROUP
-from relay.directory.model import AliasIdentity, Application, Directory, Profile, Server
+from relay.directory.directory import Directory
+from relay.directory.model import AliasIdentity, Application, Profile, Server
 from relay.directory.reading import NOTHING_KNOWN, Findings, Reading, read_tables
 from relay.directory.routing import UnknownSender
 from relay.directory.rules.servers import incoming_faults, needs_of, oauth_faults, password_faults, server_faults

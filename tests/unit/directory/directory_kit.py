@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from relay.directory.model import Directory
+from relay.directory.directory import Directory
 from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address
 

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from relay.config.settings import Listener, Policy, Settings
-from relay.directory.model import Directory
+from relay.directory.directory import Directory
 from relay.directory.rules.validation import check_together, parse_directory, warnings_together
 from tests.unit.directory.directory_kit import HOUSE
 

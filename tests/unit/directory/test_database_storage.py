@@ -10,10 +10,10 @@ import pytest
 from relay.config.faults import Faults
 from relay.config.settings import load_settings
 from relay.directory.database_storage import DatabaseStorage, Row
+from relay.directory.directory import Directory
 from relay.directory.edit import remove_entry, set_entry
 from relay.directory.kinds import AGENT
 from relay.directory.live import LiveDirectory
-from relay.directory.model import Directory
 from relay.directory.rules.validation import parse_directory
 from relay.directory.storage import ChangeRefused, DirectoryChanged, Document, Snapshot
 from relay.directory.values import EditRefused

@@ -14,10 +14,10 @@ import pytest
 
 from relay.config.faults import Fault, Faults
 from relay.directory import file as module
+from relay.directory.directory import Directory
 from relay.directory.edit import add_entry, remove_entry, set_entry
 from relay.directory.file import DirectoryFile, Fingerprint
 from relay.directory.kinds import CHANNEL, SCRIPT, SERVER, set_default
-from relay.directory.model import Directory
 from relay.directory.storage import ChangeRefused, DirectoryChanged
 from relay.directory.values import EditRefused
 from tests.unit.directory.directory_kit import HOUSE

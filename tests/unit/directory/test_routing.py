@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from relay.directory import routing as routing_module
-from relay.directory.model import Account, Directory
+from relay.directory.directory import Directory
+from relay.directory.model import Account
 from relay.directory.routing import Route, Routing, UnknownSender, Via
 from relay.directory.rules.validation import parse_directory
 from relay.mail.address import Address, domain_key

@@ -10,7 +10,8 @@ import tomli_w
 
 from relay.config.faults import Faults
 from relay.config.schema import keys_of
-from relay.directory.model import Agent, Application, Channel, Directory, Script, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Agent, Application, Channel, Script, Server
 from relay.directory.reading import read_tables
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory

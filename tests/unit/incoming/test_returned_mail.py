@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from relay.control.json_values import fields_of
-from relay.directory.model import Channel, Directory, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Channel, Server
 from relay.directory.tables import Incoming
 from relay.incoming.returned_mail import ReturnedMail
 from relay.secrets.master_key import key_source

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.directory.model import Agent, Application, Channel, Directory, Server
+from relay.directory.directory import Directory
+from relay.directory.model import Agent, Application, Channel, Server
 from relay.directory.routing import Routing
 from relay.secrets import authentication as module
 from relay.secrets.authentication import Logins, RememberedLogins, TooManyLogins
