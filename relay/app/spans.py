@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -76,7 +77,8 @@ class Spans:
 
         def end() -> None:
             self._provider.shutdown()
-            loop.call_soon_threadsafe(ended.set)
+            with suppress(RuntimeError):  # the loop has ended meanwhile: nobody waits any more
+                loop.call_soon_threadsafe(ended.set)
 
         threading.Thread(target=end, name="spans", daemon=True).start()
         try:
