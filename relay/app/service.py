@@ -78,7 +78,6 @@ _LAST_SECONDS = 6.0
 _GOODBYE_SECONDS = 4.0
 _GONE_SECONDS = 2.0
 # Of a worker's messages on their way in: some that are as large as one may be in memory.
-_LEAST_MEMORY = 64 * 1024 * 1024
 # What may be wrong at the start; each is one sentence for whoever started us, or several of them.
 START_ERRORS = (Faults, StoreError, MasterKeyError, ListenError, ControlSocketError)
 
@@ -411,7 +410,7 @@ class Service:
             self.settings.limits,
             acceptance,
             logins=logins,
-            tolerance=_session_limits(self._place.total),
+            tolerance=SessionLimits.of_worker(self._place.total),
             telling=ListenerEvents(self.metrics),
             certificate=certificate,
             new_body=self._store.spools.new_incoming,
@@ -490,12 +489,6 @@ async def _say_goodbye(upstream: Upstream) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_GOODBYE_SECONDS):
             await upstream.aclose()
-
-
-def _session_limits(workers: int) -> SessionLimits:
-    """Return the limits of one of so many workers: what all messages may take of the memory is for all of them."""
-    whole = SessionLimits()
-    return replace(whole, memory=max(whole.memory // workers, _LEAST_MEMORY))
 
 
 def _timeouts(settings: Settings) -> Timeouts:

@@ -130,7 +130,7 @@ class Attempts:
         route = attempt.route
         assert route is not None
         is_clear = self.accounts.is_clear
-        if not is_clear and (hold := self._new_hold(attempt, route)) is not None:
+        if not is_clear and (hold := self.accounts.new_hold(route.account, route.identity, attempt.hold)) is not None:
             raise Held(hold)
         outcome = await self._send(route, transfer, progress, permit, is_clear=is_clear)
         if outcome.refuses_null_sender:
@@ -187,12 +187,6 @@ class Attempts:
         may_go = is_old or (may_probe and self.accounts.take_probe(route.account))
         return None if may_go else hold
 
-    def _new_hold(self, attempt: RunningAttempt, route: Route) -> HoldRow | None:
-        """Return the hold that came over the account of an attempt after it was let go."""
-        hold, was = self.accounts.hold_of(route.account, route.identity), attempt.hold
-        is_new = hold is not None and (was is None or hold.secret_version != was.secret_version)
-        return hold if is_new else None
-
     # Permit and send
 
     async def _permit(self, attempt: RunningAttempt, route: Route, permit: Permit | None, wanted: int) -> Permit | None:
@@ -234,7 +228,7 @@ class Attempts:
             progress.on_mail = permit.begin
         try:
             outcome = await self.upstream.deliver(first, progress)
-            if outcome.failure is not None and transfer.secret is not None and _is_refused_login(outcome.failure):
+            if outcome.failure is not None and transfer.secret is not None and outcome.failure.is_refused_login:
                 outcome = await self._with_renewed_token(route, first, progress, transfer.secret, outcome)
         finally:
             if permit is not None:
@@ -501,10 +495,6 @@ async def _told(what: str, attempt: RunningAttempt, job: Coroutine[Any, Any, Non
             await job
         except StoreError as error:
             log.broken(str(error), id=attempt.message.id)
-
-
-def _is_refused_login(failure: Failure) -> bool:
-    return failure.from_server and failure.phase is Phase.LOGIN and failure.meaning is Meaning.LOGIN_REFUSED
 
 
 def _without_token(outcome: Outcome, error: SecretUnavailable) -> Outcome:

@@ -84,6 +84,12 @@ class Accounts:
             return whole
         return self._holds.get((account.server, account.username, identity.key))
 
+    def new_hold(self, account: Account, identity: Address, before: HoldRow | None) -> HoldRow | None:
+        """Return the hold that came over an account after an attempt was let go under the one `before`."""
+        hold = self.hold_of(account, identity)
+        is_new = hold is not None and (before is None or hold.secret_version != before.secret_version)
+        return hold if is_new else None
+
     def holds(self) -> tuple[HoldRow, ...]:
         """Return all holds."""
         return tuple(self._holds.values())

@@ -17,6 +17,7 @@ from aiosmtpd.smtp import Session as SmtpSession
 from relay import log
 from relay.listener import replies
 from relay.listener.client_identity import Origin, ProxyFault, origin_of, read_header
+from relay.listener.commands import CommandFault
 from relay.listener.connection import ClientLeft, Connection, TlsFailed
 from relay.listener.ports import Submission
 from relay.listener.receiving import Chunks
@@ -70,6 +71,7 @@ class Reception(Connection):
     _stops_at = 0.0
     _turn: asyncio.Handle | None = None  # when we go on: the other sessions have a turn, or this client has to wait
     _pausing: asyncio.Event | None = None  # set when the connection is gone meanwhile
+    _errors = 0
     _state = State.NEW
     _can_starttls = False
     _may_log_in = False
@@ -245,6 +247,34 @@ class Reception(Connection):
     def _tls_context(self) -> ssl.SSLContext:
         assert self._listener.certificate is not None
         return self._listener.certificate.context()
+
+    # What is wrong.
+
+    def _failed(self, verb: bytes, error: Exception) -> Reply:
+        """Return the answer to a command that could not be obeyed."""
+        if isinstance(error, CommandFault):
+            return self._refused(verb, error.reply)
+        # Ours to mend, not the client's: it hears nothing of the cause and may try again.
+        log.broken("a command could not be answered", exc_info=error)
+        self._forget_message()
+        return replies.INTERNAL_FAULT
+
+    def _refused(self, verb: bytes, reply: Reply) -> Reply:
+        # What is no verb may be anything, a password that came at the wrong moment among it.
+        at = "unknown" if reply == replies.UNKNOWN_COMMAND else verb.decode("ascii", "replace")[:16]
+        self._context.telling.refused(self._client.name, at, reply)
+        return self._counted(reply)
+
+    def _counted(self, reply: Reply) -> Reply:
+        """Return the reply, or the last one if this client has not understood the protocol too often.
+
+        Errors of order (503) and of addresses do not count: one refused MAIL brings a 503 for each pipelined RCPT.
+        """
+        if reply.code != 503 and reply.enhanced.startswith("5.5."):
+            self._errors += 1
+        return replies.TOO_MANY_ERRORS if self._errors >= self._tolerance.errors else reply
+
+    # What has to wait.
 
     async def _pause(self, seconds: float) -> None:
         """Wait, or until the connection is gone; what waits to be said goes out before."""

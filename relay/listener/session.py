@@ -47,14 +47,11 @@ class Session(Reception):
     """The server's side of one connection, from its greeting to its last reply."""
 
     envelope: Transaction | None = None
-    _errors = 0
     _reads_whole = True  # a small message takes one look
     _parse_mail = staticmethod(parse_mail)
     _parse_rcpt = staticmethod(parse_rcpt)
     _ahead: CutThrough | None = None
-    _receiver: MessageReceiver | None = (
-        None  # the message that DATA has begun, until it has its answer; a small one needs none
-    )
+    _receiver: MessageReceiver | None = None  # of the message that DATA has begun; a small one needs none
     _held = 0  # octets of a small one in the common memory
     _dots: DotReader
     _data_began = 0.0
@@ -148,30 +145,6 @@ class Session(Reception):
         elif self.transport is not None:
             self._say(answer)
         self._resume()
-
-    def _failed(self, verb: bytes, error: Exception) -> Reply:
-        """Return the answer to a command that could not be obeyed."""
-        if isinstance(error, CommandFault):
-            return self._refused(verb, error.reply)
-        # Ours to mend, not the client's: it hears nothing of the cause and may try again.
-        log.broken("a command could not be answered", exc_info=error)
-        self._forget_message()
-        return replies.INTERNAL_FAULT
-
-    def _refused(self, verb: bytes, reply: Reply) -> Reply:
-        # What is no verb may be anything, a password that came at the wrong moment among it.
-        at = "unknown" if reply == replies.UNKNOWN_COMMAND else verb.decode("ascii", "replace")[:16]
-        self._context.telling.refused(self._client.name, at, reply)
-        return self._counted(reply)
-
-    def _counted(self, reply: Reply) -> Reply:
-        """Return the reply, or the last one if this client has not understood the protocol too often.
-
-        Errors of order (503) and of addresses do not count: one refused MAIL brings a 503 for each pipelined RCPT.
-        """
-        if reply.code != 503 and reply.enhanced.startswith("5.5."):
-            self._errors += 1
-        return replies.TOO_MANY_ERRORS if self._errors >= self._tolerance.errors else reply
 
     def _forget_message(self) -> None:
         """Forget the message that was begun; who the client is stays."""

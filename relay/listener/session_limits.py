@@ -7,6 +7,7 @@ sends commands without end holds the processor. The first is sent away, the seco
 """
 
 from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ class Commands:
 
 
 _MIB = 1024 * 1024
+_LEAST_MEMORY = 64 * _MIB  # of a worker, however many there are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,3 +91,8 @@ class SessionLimits:
     notice: float = 10.0  # when we rest: until proxies know by their checks, and those who come are turned away
     least_rate: LeastRate = field(default_factory=LeastRate)
     memory: int = 256 * _MIB  # octets of all messages that are on their way in, or wait for the answer about them
+
+    @classmethod
+    def of_worker(cls, workers: int) -> Self:
+        """Return the limits of one of so many workers, which share the memory for messages."""
+        return cls(memory=max(cls().memory // workers, _LEAST_MEMORY))

@@ -84,6 +84,11 @@ class Failure:
         return self.from_server and self.reply.code == 421 and self.meaning is Meaning.TEMPORARY
 
     @property
+    def is_refused_login(self) -> bool:
+        """Whether the server refused who we said we are."""
+        return self.from_server and self.phase is Phase.LOGIN and self.meaning is Meaning.LOGIN_REFUSED
+
+    @property
     def why(self) -> str:
         """The reply and what else is known, for those who look after the accounts."""
         return f"{self.reply} ({self.detail})" if self.detail else str(self.reply)

@@ -21,7 +21,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from random import uniform
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -61,6 +61,14 @@ def all_numbers(connection: Connection) -> Mapping[str, int]:
 
 T = TypeVar("T")
 Job = Callable[[Connection], T]
+
+
+class BatchJob(Protocol):
+    """Changes at most `limit` messages, and returns how many."""
+
+    def __call__(self, connection: Connection, /, *, limit: int) -> int:
+        """Do it on this connection."""
+
 
 _READERS = 4
 # How often a job is run that the database undid for a reason that passes.

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from datetime import datetime, timedelta
 from functools import partial
 from types import EllipsisType
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -23,7 +23,7 @@ from relay.store.cluster import account_limits
 from relay.store.cluster.leases import LeaseContinuity, NamedLease, Terms, require, terms_of
 from relay.store.db.backend import Moment
 from relay.store.db.clocks import SteadyClock, StoreClock, pull_in
-from relay.store.db.database import Database, Job, Topic
+from relay.store.db.database import BatchJob, Database, Job, Topic
 from relay.store.db.errors import StoreError
 from relay.store.db.writer import Writer
 from relay.store.queue import claims, holds, returns, writes
@@ -41,15 +41,7 @@ TakenBack = tuple[StoredMessage, Attempt | None]
 Took = TypeVar("Took", bound=Taken)
 
 
-class BatchJob(Protocol):
-    """Changes at most `limit` messages, and returns how many."""
-
-    def __call__(self, connection: Connection, /, *, limit: int) -> int:
-        """Do it on this connection."""
-
-
-# Messages that one transaction changes where there may be very many.
-_BATCH = 500
+_BATCH = 500  # messages that one transaction changes where there may be very many
 # Of 4 KiB, and as many as one transaction gives back to the disk.
 _PAGES = 2000
 
@@ -182,7 +174,7 @@ class Queue(QueueReader):
 
     @property
     def may_judge(self) -> bool:
-        """Whether we may take what others, of whom we know nothing else, have let expire (`store.lease_continuity`)."""
+        """Whether we may take what others, of whom we know nothing else, have let expire (`LeaseContinuity`)."""
         return self.is_shared and self._continuity.is_complete
 
     @property
