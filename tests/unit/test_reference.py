@@ -64,7 +64,8 @@ def test_every_key_of_the_directory_says_what_it_means() -> None:
         for field in fields(table)
         if field.name != "name" and not meanings_of(table)[field.name]
     }
-    assert silent == {f"Directory.{name}" for name in ("servers", "channels", "agents", "applications", "scripts")}
+    assert len(tables) > 20
+    assert silent == set()
 
 
 def test_every_command_and_option_stands_in_its_page() -> None:
