@@ -410,7 +410,7 @@ class Service:
             self.settings.limits,
             acceptance,
             logins=logins,
-            tolerance=SessionLimits.of_worker(self._place.total),
+            session_limits=SessionLimits.of_worker(self._place.total),
             telling=ListenerEvents(self.metrics),
             certificate=certificate,
             new_body=self._store.spools.new_incoming,

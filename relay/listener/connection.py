@@ -66,9 +66,9 @@ class Connection(SMTP, ABC):
     _awaited: asyncio.Future[None] | None = None  # the next octets, for a task
     _drained: asyncio.Future[None] | None = None  # set when the client reads again, or is gone
 
-    def __init__(self, tolerance: SessionLimits) -> None:
+    def __init__(self, session_limits: SessionLimits) -> None:
         # SMTP.__init__ has run, for the class: see `prepare`.
-        self._tolerance = tolerance
+        self._session_limits = session_limits
         self._heard_at = self.loop.time()  # the last command that was obeyed, or part of a message
 
     @classmethod
@@ -158,7 +158,7 @@ class Connection(SMTP, ABC):
 
     def look_for_silence(self, now: float) -> None:
         """Hang up where nothing was heard for too long; a client that does not read even that is cut off later."""
-        if not self.is_handing_over and now - self._heard_at >= self._tolerance.idle_seconds:
+        if not self.is_handing_over and now - self._heard_at >= self._session_limits.idle_seconds:
             self._heard_at = now
             self.hang_up(replies.IDLE_LINE)
 
@@ -373,8 +373,8 @@ class Connection(SMTP, ABC):
             self,
             context,
             server_side=True,
-            ssl_handshake_timeout=self._tolerance.handshake_seconds,
-            ssl_shutdown_timeout=self._tolerance.goodbye_seconds,
+            ssl_handshake_timeout=self._session_limits.handshake_seconds,
+            ssl_shutdown_timeout=self._session_limits.goodbye_seconds,
         )
         shaking = self.loop.create_task(upgrade)
         if unread:

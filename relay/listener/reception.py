@@ -77,7 +77,7 @@ class Reception(Connection):
     _may_log_in = False
 
     def __init__(self, context: SessionContext, listener: ListenerContext) -> None:
-        super().__init__(context.tolerance)
+        super().__init__(context.session_limits)
         self._context = context
         self._listener = listener
 
@@ -99,7 +99,7 @@ class Reception(Connection):
         """
         self._is_stopping = True
         self._is_answered = False
-        self._stops_at = self.loop.time() + self._tolerance.farewell
+        self._stops_at = self.loop.time() + self._session_limits.farewell
         self._stop_in_a_lull()
 
     def hurry(self, seconds: float) -> None:
@@ -112,9 +112,9 @@ class Reception(Connection):
         if self.transport is None:
             return
         now = self.loop.time()
-        rest = min(self._heard_at + self._tolerance.lull, self._stops_at) - now
+        rest = min(self._heard_at + self._session_limits.lull, self._stops_at) - now
         if self._is_in_data:
-            rest = self._tolerance.lull
+            rest = self._session_limits.lull
         if rest > 0:
             self.loop.call_later(rest, self._stop_in_a_lull)
         else:
@@ -201,7 +201,7 @@ class Reception(Connection):
     async def _read_proxy_header(self) -> Origin | None:
         reader = self._lend(_PROXY_BUFFER)
         try:
-            return await read_header(reader, self._tolerance.proxy_seconds)
+            return await read_header(reader, self._session_limits.proxy_seconds)
         finally:
             await self._take_back()
 
@@ -272,7 +272,7 @@ class Reception(Connection):
         """
         if reply.code != 503 and reply.enhanced.startswith("5.5."):
             self._errors += 1
-        return replies.TOO_MANY_ERRORS if self._errors >= self._tolerance.errors else reply
+        return replies.TOO_MANY_ERRORS if self._errors >= self._session_limits.errors else reply
 
     # What has to wait.
 

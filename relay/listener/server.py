@@ -135,7 +135,7 @@ class Listeners:
         acceptance: Acceptance,
         *,
         logins: Logins,
-        tolerance: SessionLimits | None = None,
+        session_limits: SessionLimits | None = None,
         telling: ListenerEvents | None = None,
         certificate: "LiveCertificate | None" = None,
         new_body: NewBody = InMemory,
@@ -143,19 +143,19 @@ class Listeners:
     ) -> None:
         self._listeners = tuple(listeners)
         self._listener_contexts: list[ListenerContext] = []  # in the order of the listeners
-        tolerance = tolerance or SessionLimits()
+        session_limits = session_limits or SessionLimits()
         telling = telling or ListenerEvents()
         together = together or Together(Nowhere(), LoginFailures(limits.login_failures))
-        self._registry = SessionRegistry(limits, together.elsewhere, tolerance.idle_seconds)
+        self._registry = SessionRegistry(limits, together.elsewhere, session_limits.idle_seconds)
         self._failures = together.failures
         self._context = SessionContext(
             acceptance=acceptance,
-            authenticator=Authenticator(logins, together.failures, telling, tolerance.login_pause),
+            authenticator=Authenticator(logins, together.failures, telling, session_limits.login_pause),
             limits=limits,
-            tolerance=tolerance,
+            session_limits=session_limits,
             telling=telling,
             registry=self._registry,
-            memory=Memory(tolerance.memory),
+            memory=Memory(session_limits.memory),
             turns=Turns(),
             new_body=new_body,
         )
@@ -227,7 +227,7 @@ class Listeners:
             self._registry.wake()
         else:
             is_behind = any(listener.proxy_protocol for listener in self._listeners)
-            self._registry.rest(self._context.tolerance.notice if is_behind else 0.0)
+            self._registry.rest(self._context.session_limits.notice if is_behind else 0.0)
 
     async def stop(self, patience: float) -> None:
         """Let nobody in, end silent sessions, and give those with a message `patience` seconds to end it.

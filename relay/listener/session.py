@@ -59,7 +59,7 @@ class Session(Reception):
     def __init__(self, context: SessionContext, listener: ListenerContext) -> None:
         super().__init__(context, listener)
         self._acceptance = context.acceptance
-        self._commands = Commands(context.tolerance.most_commands, self._heard_at)
+        self._commands = Commands(context.session_limits.most_commands, self._heard_at)
 
     # The conversation.
 

@@ -25,7 +25,7 @@ class SessionContext:
     acceptance: Acceptance
     authenticator: Authenticator
     limits: Limits
-    tolerance: SessionLimits
+    session_limits: SessionLimits
     telling: ListenerEvents
     registry: SessionRegistry
     memory: Memory
@@ -34,7 +34,7 @@ class SessionContext:
 
     def new_receiver(self, clock: Callable[[], float], began: float) -> MessageReceiver:
         """Begin a message that a client could send from then on; `clock` tells the time in seconds."""
-        flow = Flow(self.tolerance.least_rate, began)
+        flow = Flow(self.session_limits.least_rate, began)
         return MessageReceiver(self.limits.message_size, self.memory, flow, clock, self.new_body, self.turns)
 
 

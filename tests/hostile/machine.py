@@ -142,7 +142,7 @@ class SessionMachine(RuleBasedStateMachine):
                 limits=Limits(
                     message_size=rules.message_size, recipients=rules.recipients, login_failures=rules.login_failures
                 ),
-                tolerance=SessionLimits(errors=rules.errors, login_pause=0.0001, goodbye_seconds=0.2),
+                session_limits=SessionLimits(errors=rules.errors, login_pause=0.0001, goodbye_seconds=0.2),
                 logins=FakeLogins(dict(rules.passwords)),
                 certificate=pair,
             )

@@ -133,8 +133,8 @@ def connections(relay: Relay) -> int:
 
 async def test_a_chunk_that_nobody_wants_holds_no_connection_for_ever() -> None:
     """RFC 3030 wants every octet of a refused chunk read, and its length can be anything."""
-    tolerance = SessionLimits(least_rate=LeastRate(octets=1000, seconds=0.2))
-    async with door(tolerance=tolerance) as relay, relay.client() as client:
+    session_limits = SessionLimits(least_rate=LeastRate(octets=1000, seconds=0.2))
+    async with door(session_limits=session_limits) as relay, relay.client() as client:
         await client.begin()
         await client.send(b"BDAT 99999999999999999999\r\n")
         trickling = asyncio.create_task(trickle(client))

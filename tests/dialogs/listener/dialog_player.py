@@ -118,7 +118,7 @@ class _Setting:
             async with door(
                 self._listener(),
                 limits=self._limits(),
-                tolerance=self._tolerance(),
+                session_limits=self._session_limits(),
                 logins=self._logins(),
                 certificate=pair,
             ) as relay:
@@ -145,7 +145,7 @@ class _Setting:
             connections_per_client=self.connections_per_client,
         )
 
-    def _tolerance(self) -> SessionLimits:
+    def _session_limits(self) -> SessionLimits:
         return SessionLimits(
             errors=self.errors, idle_seconds=self.idle_seconds, memory=self.memory, login_pause=_LOGIN_PAUSE
         )

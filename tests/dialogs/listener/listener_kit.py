@@ -281,7 +281,7 @@ class Door:
 async def door(
     *listeners: Listener,
     limits: Limits | None = None,
-    tolerance: SessionLimits | None = None,
+    session_limits: SessionLimits | None = None,
     logins: FakeLogins | None = None,
     certificate: LiveCertificate | None = None,
     new_body: NewBody = InMemory,
@@ -292,7 +292,7 @@ async def door(
         limits or Limits(),
         acceptance,
         logins=logins,
-        tolerance=tolerance,
+        session_limits=session_limits,
         certificate=certificate,
         new_body=new_body,
     )

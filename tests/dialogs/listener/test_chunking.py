@@ -100,7 +100,7 @@ async def answers_to(relay: Door, *sent: bytes) -> list[str]:
 )
 def test_refused_chunks_pass_by_wherever_they_end(chunks: list[tuple[bytes, bool]]) -> None:
     async def play() -> None:
-        async with door(tolerance=SessionLimits(errors=100)) as relay:
+        async with door(session_limits=SessionLimits(errors=100)) as relay:
             answers = await answers_to(relay, *[bdat(text, last=last) for text, last in chunks])
             assert answers == ["503 5.5.1 Send MAIL first"] * len(chunks)
             assert relay.acceptance.messages == []
@@ -110,7 +110,7 @@ def test_refused_chunks_pass_by_wherever_they_end(chunks: list[tuple[bytes, bool
 
 async def test_a_refused_chunk_of_a_message_never_becomes_half_a_message() -> None:
     refused = b"RCPT TO:<nobody>\r\n"
-    async with door(tolerance=SessionLimits(errors=100)) as relay:
+    async with door(session_limits=SessionLimits(errors=100)) as relay:
         answers = await answers_to(relay, MAIL, refused, bdat(b"a: b\r\n"), RCPT, bdat(b"c: d\r\n", last=True))
         assert [answer[:3] for answer in answers] == ["250", "501", "554", "503", "554"]
         assert relay.acceptance.messages == []
@@ -122,7 +122,7 @@ async def test_a_refused_chunk_of_a_message_never_becomes_half_a_message() -> No
 
 @pytest.mark.parametrize("reset", [b"RSET\r\n", b"EHLO client.example\r\n"])
 async def test_a_reset_forgets_the_chunks_and_their_memory(reset: bytes) -> None:
-    async with door(tolerance=SessionLimits(memory=100)) as relay:
+    async with door(session_limits=SessionLimits(memory=100)) as relay:
         for _ in range(5):
             answers = await answers_to(
                 relay, MAIL, RCPT, bdat(b"a: b\r\n" * 10), reset, MAIL, RCPT, bdat(TEXT, last=True)
@@ -134,7 +134,7 @@ async def test_a_reset_forgets_the_chunks_and_their_memory(reset: bytes) -> None
 
 async def test_a_client_that_leaves_within_its_chunks_frees_their_memory() -> None:
     whole = MAIL + RCPT + bdat(b"Subject: Half\r\n") + bdat(b"\r\nHello\r\n", last=True)
-    async with door(tolerance=SessionLimits(memory=100)) as relay:
+    async with door(session_limits=SessionLimits(memory=100)) as relay:
         for count in range(0, len(whole), 3):
             async with relay.client() as client:
                 await client.begin()
@@ -176,8 +176,8 @@ async def test_many_small_chunks_in_one_write_cost_little() -> None:
     """Each chunk is cut off the front of what has come; were the rest copied each time, this would take minutes."""
     count = 100_000
     chunk = bdat(b"x")
-    tolerance = SessionLimits(most_commands=MostCommands(at_once=2 * count))
-    async with door(tolerance=tolerance) as relay, relay.client() as client:
+    session_limits = SessionLimits(most_commands=MostCommands(at_once=2 * count))
+    async with door(session_limits=session_limits) as relay, relay.client() as client:
         await client.begin(MAIL, RCPT)
         client.writer.write(bdat(b"a: b\r\n\r\n") + chunk * count + b"BDAT 0 LAST\r\n")
         async with asyncio.timeout(60):

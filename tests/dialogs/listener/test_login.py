@@ -53,7 +53,7 @@ async def test_the_login_is_in_the_client_and_the_arrival_of_each_message() -> N
 
 async def test_the_limit_holds_over_connections_and_listeners_and_no_password_is_checked_then() -> None:
     logins = FakeLogins(LOGINS)
-    async with door(outside(), outside(), logins=logins, tolerance=QUICK) as relay:
+    async with door(outside(), outside(), logins=logins, session_limits=QUICK) as relay:
         for _ in range(4):
             assert await once(relay, WRONG) == [REFUSED]
         assert await once(relay, WRONG) == [TOO_MANY]
@@ -67,13 +67,15 @@ async def test_the_limit_holds_over_connections_and_listeners_and_no_password_is
 
 
 async def test_one_good_login_does_not_pay_for_guessing_others() -> None:
-    async with door(outside(), logins=FakeLogins(LOGINS), tolerance=QUICK, limits=Limits(login_failures=2)) as relay:
+    async with door(
+        outside(), logins=FakeLogins(LOGINS), session_limits=QUICK, limits=Limits(login_failures=2)
+    ) as relay:
         assert await once(relay, WRONG, plain("support", "another")) == [REFUSED, str(replies.LOGGED_IN)]
         assert await once(relay, WRONG) == [TOO_MANY]
 
 
 async def test_on_a_trusted_network_names_do_not_shut_each_other_out_and_a_good_login_forgets() -> None:
-    async with door(logins=FakeLogins(LOGINS), tolerance=QUICK, limits=Limits(login_failures=2)) as relay:
+    async with door(logins=FakeLogins(LOGINS), session_limits=QUICK, limits=Limits(login_failures=2)) as relay:
         assert await once(relay, WRONG, GOOD) == [REFUSED, str(replies.LOGGED_IN)]
         assert await once(relay, WRONG, plain("JANE", "guess")) == [REFUSED, TOO_MANY]
         assert await once(relay, GOOD) == [TOO_MANY]
@@ -82,7 +84,7 @@ async def test_on_a_trusted_network_names_do_not_shut_each_other_out_and_a_good_
 
 async def test_who_asks_all_at_once_has_no_more_answers_than_the_limit() -> None:
     logins = FakeLogins(LOGINS, is_slow=True)
-    async with door(outside(), logins=logins, tolerance=QUICK) as relay:
+    async with door(outside(), logins=logins, session_limits=QUICK) as relay:
         asking = [asyncio.create_task(once(relay, GOOD if number == 19 else WRONG)) for number in range(20)]
         await logins.asked(20)
         logins.gate.set()
@@ -92,8 +94,8 @@ async def test_who_asks_all_at_once_has_no_more_answers_than_the_limit() -> None
 
 
 async def test_a_refused_client_waits_and_no_other_does() -> None:
-    tolerance = SessionLimits(login_pause=600.0)
-    async with door(outside(), logins=FakeLogins(LOGINS), tolerance=tolerance) as relay:
+    session_limits = SessionLimits(login_pause=600.0)
+    async with door(outside(), logins=FakeLogins(LOGINS), session_limits=session_limits) as relay:
         assert await once(relay, WRONG, WRONG) == [REFUSED, REFUSED]
         async with relay.client() as guessing:
             await guessing.begin()
@@ -108,8 +110,8 @@ async def test_a_refused_client_waits_and_no_other_does() -> None:
 
 
 async def test_stopping_does_not_wait_for_a_pause() -> None:
-    tolerance = SessionLimits(login_pause=600.0)
-    async with door(outside(), logins=FakeLogins(LOGINS), tolerance=tolerance) as relay:
+    session_limits = SessionLimits(login_pause=600.0)
+    async with door(outside(), logins=FakeLogins(LOGINS), session_limits=session_limits) as relay:
         await once(relay, WRONG, WRONG)
         async with relay.client() as client:
             await client.begin()
@@ -147,7 +149,7 @@ async def test_a_fault_of_ours_within_a_login_leaves_nobody_logged_in() -> None:
 async def test_the_log_names_the_login_and_never_the_password() -> None:
     long_ago = base64.b64encode(PASSWORD.encode())
     with capture_logs() as lines:
-        async with door(outside(), logins=FakeLogins({"jane": "x"}), tolerance=QUICK) as relay:
+        async with door(outside(), logins=FakeLogins({"jane": "x"}), session_limits=QUICK) as relay:
             await once(relay, plain("ja\u202ene", PASSWORD))
             await once(relay, b"AUTH CRAM-MD5 " + long_ago + b"\r\n", long_ago + b"\r\n", PASSWORD.encode() + b"\r\n")
             await once(relay, b"AUTH PLAIN " + long_ago + b"\r\n", b"AUTH LOGIN\r\n", PASSWORD.encode() + b"\r\n")
@@ -163,7 +165,7 @@ async def test_lines_of_auth_may_be_long_and_others_not() -> None:
     """12,288 octets of base64 in one line, with AUTH before them or not (RFC 4954 section 4)."""
     name, longest = "j" * 250, b"A" * 12_288
     response = base64.b64encode(f"{name}\0{name}\0{'x' * 1000}".encode())
-    async with door(logins=FakeLogins({name: "x" * 1000}), tolerance=SessionLimits(errors=100)) as relay:
+    async with door(logins=FakeLogins({name: "x" * 1000}), session_limits=SessionLimits(errors=100)) as relay:
         assert await once(relay, b"AUTH PLAIN " + response + b"\r\n") == [str(replies.LOGGED_IN)]
         async with relay.client() as client:
             await client.begin()
@@ -181,7 +183,9 @@ async def test_lines_of_auth_may_be_long_and_others_not() -> None:
 async def test_a_password_as_long_as_a_line_is_wrong_like_any_other() -> None:
     """Clients show their user what 535 says; what they sent was no fault of protocol."""
     long_password, long_name = plain("jane", "x" * 9000), plain("j" * 9000, "x")
-    async with door(outside(), logins=FakeLogins(LOGINS), tolerance=QUICK, limits=Limits(login_failures=3)) as relay:
+    async with door(
+        outside(), logins=FakeLogins(LOGINS), session_limits=QUICK, limits=Limits(login_failures=3)
+    ) as relay:
         with capture_logs() as lines:
             assert await once(relay, long_password, long_name, long_password) == [REFUSED, REFUSED, TOO_MANY]
     assert max(len(line["login"]) for line in lines if "login" in line) < 300
@@ -200,7 +204,9 @@ async def test_an_exchange_octet_by_octet() -> None:
 @on_both_loops
 async def test_a_client_that_leaves_at_any_octet_of_a_login_leaves_nothing_behind() -> None:
     whole = b"AUTH LOGIN\r\n" + base64.b64encode(b"jane") + b"\r\n" + base64.b64encode(b"guess") + b"\r\n"
-    async with door(outside(), logins=FakeLogins(LOGINS), tolerance=QUICK, limits=Limits(login_failures=1000)) as relay:
+    async with door(
+        outside(), logins=FakeLogins(LOGINS), session_limits=QUICK, limits=Limits(login_failures=1000)
+    ) as relay:
         for count in range(len(whole) + 1):
             async with relay.client() as client:
                 await client.begin()
@@ -224,13 +230,18 @@ async def test_a_client_that_leaves_while_its_password_is_checked_is_nobody() ->
 
 
 async def test_wrong_logins_are_no_errors_of_protocol() -> None:
-    tolerance = SessionLimits(login_pause=0.0, errors=3)
-    async with door(logins=FakeLogins(LOGINS), tolerance=tolerance, limits=Limits(login_failures=100)) as relay:
+    session_limits = SessionLimits(login_pause=0.0, errors=3)
+    async with door(
+        logins=FakeLogins(LOGINS), session_limits=session_limits, limits=Limits(login_failures=100)
+    ) as relay:
         assert await once(relay, *[WRONG] * 10, GOOD) == [REFUSED] * 10 + [str(replies.LOGGED_IN)]
 
 
 async def test_garbage_in_auth_is_an_error_of_protocol() -> None:
-    async with door(logins=FakeLogins(LOGINS), tolerance=SessionLimits(errors=3)) as relay, relay.client() as client:
+    async with (
+        door(logins=FakeLogins(LOGINS), session_limits=SessionLimits(errors=3)) as relay,
+        relay.client() as client,
+    ):
         client_answers = [str(replies.NOT_BASE64)] * 2 + [str(replies.TOO_MANY_ERRORS)]
         await client.begin()
         assert [await client.ask(b"AUTH PLAIN ?\r\n") for _ in range(3)] == client_answers

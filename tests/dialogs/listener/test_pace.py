@@ -39,8 +39,8 @@ def test_a_flood_of_commands_is_slowed_to_the_rate() -> None:
 
 
 async def test_a_flood_of_commands_is_slowed_and_nobody_else_is() -> None:
-    tolerance = SessionLimits(most_commands=MostCommands(at_once=5, a_second=20))
-    async with door(tolerance=tolerance) as relay, relay.client() as flood, relay.client() as client:
+    session_limits = SessionLimits(most_commands=MostCommands(at_once=5, a_second=20))
+    async with door(session_limits=session_limits) as relay, relay.client() as flood, relay.client() as client:
         await flood.begin()
         await client.begin()
         loop = asyncio.get_running_loop()
@@ -55,8 +55,8 @@ async def test_a_flood_of_commands_is_slowed_and_nobody_else_is() -> None:
 
 
 async def test_messages_are_never_slowed() -> None:
-    tolerance = SessionLimits(most_commands=MostCommands(at_once=10, a_second=0.01))
-    async with door(tolerance=tolerance) as relay, relay.client() as client:
+    session_limits = SessionLimits(most_commands=MostCommands(at_once=10, a_second=0.01))
+    async with door(session_limits=session_limits) as relay, relay.client() as client:
         await client.begin()
         for _ in range(20):
             await client.send(MAIL, RCPT, b"DATA\r\n", TEXT, b".\r\n")
@@ -64,8 +64,8 @@ async def test_messages_are_never_slowed() -> None:
 
 
 async def test_a_message_that_trickles_is_ended() -> None:
-    tolerance = SessionLimits(least_rate=LeastRate(octets=1000, seconds=0.2))
-    async with door(tolerance=tolerance) as relay, relay.client() as client:
+    session_limits = SessionLimits(least_rate=LeastRate(octets=1000, seconds=0.2))
+    async with door(session_limits=session_limits) as relay, relay.client() as client:
         await client.begin(MAIL, RCPT, b"DATA\r\n")
         sending = asyncio.create_task(_trickle(client.writer))
         assert (await client.line()).startswith("421 4.4.2 The message came too slowly")

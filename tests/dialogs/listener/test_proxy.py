@@ -122,11 +122,11 @@ async def proxy_door(
     proxy_seconds: float = 10.0,
     **keys: object,
 ) -> AsyncIterator[Door]:
-    tolerance = SessionLimits(proxy_seconds=proxy_seconds, notice=notice, lull=0.1)
+    session_limits = SessionLimits(proxy_seconds=proxy_seconds, notice=notice, lull=0.1)
     settings = {"trusted_networks": OFFICE, "proxy_networks": LOOPBACK, **keys}
     listener = Listener(address="127.0.0.1:0", security=security, proxy_protocol=True, **settings)  # type: ignore[arg-type]
     with certificate() as pair:
-        async with door(listener, limits=limits, tolerance=tolerance, certificate=pair) as relay:
+        async with door(listener, limits=limits, session_limits=session_limits, certificate=pair) as relay:
             yield relay
 
 

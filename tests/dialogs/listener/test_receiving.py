@@ -62,7 +62,7 @@ def test_a_message_that_comes_too_slowly_ends_at_once() -> None:
 
 @pytest.mark.parametrize("verb", ["DATA", "BDAT"])
 async def test_messages_that_wait_for_their_answer_hold_their_memory(verb: str) -> None:
-    async with door(tolerance=SessionLimits(memory=2 * len(TEXT) - 1)) as relay:
+    async with door(session_limits=SessionLimits(memory=2 * len(TEXT) - 1)) as relay:
         parts = [b"DATA\r\n" + TEXT + b".\r\n"] if verb == "DATA" else [b"BDAT %d LAST\r\n" % len(TEXT) + TEXT]
         async with relay.client() as first, relay.client() as second:
             await first.begin(MAIL, SLOW)
@@ -78,7 +78,7 @@ async def test_messages_that_wait_for_their_answer_hold_their_memory(verb: str) 
 
 @pytest.mark.parametrize("verb", [b"DATA\r\n", b"BDAT 1000\r\n"])
 async def test_a_client_that_leaves_gives_its_memory_back(verb: bytes) -> None:
-    async with door(tolerance=SessionLimits(memory=len(TEXT))) as relay:
+    async with door(session_limits=SessionLimits(memory=len(TEXT))) as relay:
         async with relay.client() as client:
             await client.begin(MAIL, RCPT)
             await client.send(verb, TEXT[:-1])

@@ -89,7 +89,7 @@ async def test_a_client_may_leave_after_each_byte_of_a_session() -> None:
 
 @on_both_loops
 async def test_a_silent_client_is_sent_away() -> None:
-    async with door(tolerance=SessionLimits(idle_seconds=0.5)) as relay, relay.client() as client:
+    async with door(session_limits=SessionLimits(idle_seconds=0.5)) as relay, relay.client() as client:
         await client.begin()
         assert (await client.line()).startswith("421 4.4.2 ")
         assert await client.line() == ""
@@ -97,7 +97,7 @@ async def test_a_silent_client_is_sent_away() -> None:
 
 async def test_a_slow_line_is_no_sign_of_life() -> None:
     """Only a whole command counts, so that a client cannot hold its place with a byte now and then."""
-    async with door(tolerance=SessionLimits(idle_seconds=1.0)) as relay, relay.client() as client:
+    async with door(session_limits=SessionLimits(idle_seconds=1.0)) as relay, relay.client() as client:
         await client.begin()
         sender = asyncio.create_task(_drip(client, b"NOOP" + b" " * 400, pause=0.02))
         assert (await client.line()).startswith("421 4.4.2 ")
@@ -106,14 +106,14 @@ async def test_a_slow_line_is_no_sign_of_life() -> None:
 
 
 async def test_a_slow_message_that_flows_is_no_silence() -> None:
-    async with door(tolerance=SessionLimits(idle_seconds=1.0)) as relay, relay.client() as client:
+    async with door(session_limits=SessionLimits(idle_seconds=1.0)) as relay, relay.client() as client:
         await client.begin(MAIL, RCPT, b"DATA\r\n")
         await _drip(client, TEXT, pause=0.12)  # 21 octets: more than twice the time that silence may take
         assert (await client.ask(b".\r\n")).startswith("250 2.0.0 ")
 
 
 async def test_a_slow_hand_over_is_no_silence() -> None:
-    async with door(tolerance=SessionLimits(idle_seconds=0.5)) as relay, relay.client() as client:
+    async with door(session_limits=SessionLimits(idle_seconds=0.5)) as relay, relay.client() as client:
         await client.begin(MAIL, SLOW, b"DATA\r\n")
         await client.send(TEXT, b".\r\n")
         await within(relay.acceptance.begun.wait())
@@ -162,8 +162,8 @@ async def test_a_fault_before_the_greeting_ends_that_session_alone(monkeypatch: 
 
 
 async def test_a_client_that_never_reads_is_cut_off() -> None:
-    tolerance = SessionLimits(idle_seconds=1.0, most_commands=MostCommands(at_once=1_000_000))
-    async with door(tolerance=tolerance) as relay, relay.client() as deaf:
+    session_limits = SessionLimits(idle_seconds=1.0, most_commands=MostCommands(at_once=1_000_000))
+    async with door(session_limits=session_limits) as relay, relay.client() as deaf:
         await deaf.begin()
         transport = deaf.writer.transport
         assert isinstance(transport, asyncio.Transport)

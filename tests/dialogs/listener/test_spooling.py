@@ -135,8 +135,11 @@ async def test_a_client_that_leaves_while_the_disk_is_slow_is_gone_when_it_has_w
 
 async def test_a_large_message_arrives_whole_where_there_is_little_memory(tmp_path: Path) -> None:
     body = LINES * 100
-    tolerance = SessionLimits(memory=2 * MIB)
-    async with door(new_body=Spool(tmp_path, 1000).new_body, tolerance=tolerance) as relay, relay.client() as client:
+    session_limits = SessionLimits(memory=2 * MIB)
+    async with (
+        door(new_body=Spool(tmp_path, 1000).new_body, session_limits=session_limits) as relay,
+        relay.client() as client,
+    ):
         await client.begin(MAIL, RCPT, b"DATA\r\n")
         assert (await client.ask(b"Subject: x\r\n\r\n", body, b".\r\n"))[:3] == "250"
         (handed,) = relay.acceptance.messages

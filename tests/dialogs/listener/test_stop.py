@@ -35,7 +35,7 @@ async def test_idle_sessions_are_told_and_closed() -> None:
 
 @on_both_loops
 async def test_a_client_that_is_about_to_send_a_message_sends_it() -> None:
-    async with door(tolerance=SessionLimits(lull=10, farewell=10)) as relay, relay.client() as client:
+    async with door(session_limits=SessionLimits(lull=10, farewell=10)) as relay, relay.client() as client:
         await client.begin()
         stopping = asyncio.create_task(relay.listeners.stop(patience=10))
         for command in (MAIL, RCPT, b"DATA\r\n"):
@@ -48,7 +48,7 @@ async def test_a_client_that_is_about_to_send_a_message_sends_it() -> None:
 
 @on_both_loops
 async def test_a_message_in_chunks_is_sent_to_its_end() -> None:
-    async with door(tolerance=SessionLimits(lull=10, farewell=10)) as relay, relay.client() as client:
+    async with door(session_limits=SessionLimits(lull=10, farewell=10)) as relay, relay.client() as client:
         await client.begin(MAIL, RCPT, b"BDAT 4\r\nA: b")
         stopping = asyncio.create_task(relay.listeners.stop(patience=10))
         assert (await client.ask(b"BDAT 2\r\n\r\n")).startswith("250 2.0.0 ")
@@ -60,7 +60,7 @@ async def test_a_message_in_chunks_is_sent_to_its_end() -> None:
 
 @on_both_loops
 async def test_who_talks_without_end_is_told_in_the_end() -> None:
-    async with door(tolerance=SessionLimits(lull=10, farewell=0.2)) as relay, relay.client() as client:
+    async with door(session_limits=SessionLimits(lull=10, farewell=0.2)) as relay, relay.client() as client:
         await client.begin()
         stopping = asyncio.create_task(relay.listeners.stop(patience=10))
         while (reply := await client.ask(b"NOOP\r\n")).startswith("250 "):
@@ -71,7 +71,7 @@ async def test_who_talks_without_end_is_told_in_the_end() -> None:
 
 @on_both_loops
 async def test_who_was_accepted_when_it_began_is_let_in() -> None:
-    async with door(tolerance=SessionLimits(lull=10, farewell=10)) as relay:
+    async with door(session_limits=SessionLimits(lull=10, farewell=10)) as relay:
         async with relay.client() as client:
             # The connection is there, and its session is not yet.
             stopping = asyncio.create_task(relay.listeners.stop(patience=10))
@@ -83,7 +83,7 @@ async def test_who_was_accepted_when_it_began_is_let_in() -> None:
 @on_both_loops
 async def test_who_waits_to_be_accepted_is_let_in() -> None:
     """The kernel would cut off whoever stands at a socket that is closed; a busy loop is late to look there."""
-    async with door(tolerance=SessionLimits(lull=10, farewell=10)) as relay:
+    async with door(session_limits=SessionLimits(lull=10, farewell=10)) as relay:
         host, port = relay.listeners.addresses[0].rsplit(":", 1)
         stopping = asyncio.create_task(relay.listeners.stop(patience=10))
         with ExitStack() as stack:
@@ -98,7 +98,7 @@ async def test_who_waits_to_be_accepted_is_let_in() -> None:
 @pytest.mark.parametrize("turns", range(5))
 async def test_who_is_just_being_accepted_is_let_in(turns: int) -> None:
     """asyncio gives a connection its transport one turn after it took it, and only where the server is open then."""
-    async with door(tolerance=SessionLimits(lull=10, farewell=10)) as relay:
+    async with door(session_limits=SessionLimits(lull=10, farewell=10)) as relay:
         host, port = relay.listeners.addresses[0].rsplit(":", 1)
         with socket.create_connection((host, int(port))) as late:
             for _ in range(turns):
@@ -163,7 +163,7 @@ async def test_who_waits_long_is_hurried_and_has_an_answer() -> None:
 @on_both_loops
 async def test_a_message_that_comes_when_others_are_hurried_is_hurried_too() -> None:
     patient = SessionLimits(lull=10, farewell=10)
-    async with door(tolerance=patient) as relay, relay.client() as client, relay.client() as other:
+    async with door(session_limits=patient) as relay, relay.client() as client, relay.client() as other:
         await other.begin(MAIL, b"RCPT TO:<hasty@customer.example>\r\n", b"DATA\r\n")
         await other.send(TEXT, b".\r\n")
         await within(relay.acceptance.begun.wait())

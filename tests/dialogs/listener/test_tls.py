@@ -35,11 +35,11 @@ KINDS = pytest.mark.parametrize("security", ["starttls", "tls"])
 
 @asynccontextmanager
 async def tls_door(
-    security: str, *, limits: Limits | None = None, tolerance: SessionLimits | None = None
+    security: str, *, limits: Limits | None = None, session_limits: SessionLimits | None = None
 ) -> AsyncIterator[Door]:
     listener = Listener(address="127.0.0.1:0", security="tls" if security == "tls" else "starttls")
     with certificate() as pair:
-        async with door(listener, limits=limits, tolerance=tolerance, certificate=pair) as relay:
+        async with door(listener, limits=limits, session_limits=session_limits, certificate=pair) as relay:
             yield relay
 
 
@@ -198,9 +198,9 @@ async def test_a_client_may_leave_after_each_octet_of_its_second_flight(security
 )
 @on_both_loops
 async def test_who_does_not_speak_tls_is_left_quietly(security: str, text: bytes) -> None:
-    tolerance = SessionLimits(handshake_seconds=0.3)
+    session_limits = SessionLimits(handshake_seconds=0.3)
     with capture_logs() as lines:
-        async with tls_door(security, tolerance=tolerance) as relay, before_tls(relay, security) as client:
+        async with tls_door(security, session_limits=session_limits) as relay, before_tls(relay, security) as client:
             await client.send(text)
             assert await _plain_rest(client) == b""
             await relay.all_left()
@@ -211,8 +211,8 @@ async def test_who_does_not_speak_tls_is_left_quietly(security: str, text: bytes
 @KINDS
 @on_both_loops
 async def test_a_handshake_that_never_ends_is_ended(security: str) -> None:
-    tolerance = SessionLimits(handshake_seconds=0.1)
-    async with tls_door(security, tolerance=tolerance) as relay, before_tls(relay, security) as client:
+    session_limits = SessionLimits(handshake_seconds=0.1)
+    async with tls_door(security, session_limits=session_limits) as relay, before_tls(relay, security) as client:
         assert await client.until_closed() == b""
         await relay.all_left()
 
@@ -252,7 +252,10 @@ async def test_a_client_that_leaves_without_a_good_bye_under_tls_is_gone(securit
 
 @on_both_loops
 async def test_a_silent_client_under_tls_is_sent_away() -> None:
-    async with tls_door("tls", tolerance=SessionLimits(idle_seconds=1.0)) as relay, under_tls(relay, "tls") as client:
+    async with (
+        tls_door("tls", session_limits=SessionLimits(idle_seconds=1.0)) as relay,
+        under_tls(relay, "tls") as client,
+    ):
         assert (await client.line()).startswith("421 4.4.2 ")
         assert await client.line() == ""
 
