@@ -16,7 +16,7 @@ from relay.control.results import AlertRecord, Replayed, ToldRecord, WebhookReco
 from relay.control.tests.results import StepRecord
 from relay.mail.address import Address, AddressError
 from relay.secrets.sources import SecretUnavailable, parse_source, read_source
-from relay.store.queue.outbox import KEPT_TOLD, Backlog, Standing
+from relay.store.queue.outbox import KEPT_TOLD, Backlog, WebhookState
 from relay.system.clock import utc_now
 from relay.webhooks.protocol import key_of, signed_headers
 
@@ -125,9 +125,9 @@ class WebhookOperations:
     async def list_(self) -> list[WebhookRecord]:
         """Return the webhooks of relay.toml, in their order."""
         outbox = self._parts.queue.outbox
-        backlogs, standings = await outbox.backlogs(), await outbox.standings()
+        backlogs, states = await outbox.backlogs(), await outbox.states()
         return [
-            _record(number, one, backlogs.get(one.url, Backlog()), standings.get(one.url))
+            _record(number, one, backlogs.get(one.url, Backlog()), states.get(one.url))
             for number, one in enumerate(self._parts.settings.webhooks, 1)
         ]
 
@@ -179,8 +179,8 @@ class WebhookOperations:
         return webhooks[number - 1]
 
 
-def _record(number: int, webhook: Webhook, backlog: Backlog, standing: Standing | None) -> WebhookRecord:
-    known = standing or Standing(url=webhook.url)
+def _record(number: int, webhook: Webhook, backlog: Backlog, state: WebhookState | None) -> WebhookRecord:
+    known = state or WebhookState(url=webhook.url)
     return WebhookRecord(
         number=number,
         url=webhook.place,

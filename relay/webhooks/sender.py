@@ -19,7 +19,7 @@ from relay.metrics import Metrics
 from relay.secrets.sources import SecretUnavailable
 from relay.store.cluster.leases import Lead, Unrivalled
 from relay.store.db.errors import StoreError
-from relay.store.queue.outbox import KEPT_HELD, KEPT_TOLD, Backlog, Outbox, Standing, Untold
+from relay.store.queue.outbox import KEPT_HELD, KEPT_TOLD, Backlog, Outbox, Untold, WebhookState
 from relay.system.clock import utc_now
 from relay.webhooks.protocol import HELD_AFTER, Answer, event_pause, key_of, peak_pause, signed_headers, webhook_pause
 
@@ -50,7 +50,7 @@ class _Task:
 
     webhook: Webhook
     number: int
-    standing: Standing
+    state: WebhookState
     kept_at: datetime | None = None
     key: bytes | None = None
     read_at: float = 0.0
@@ -101,7 +101,7 @@ class Sender:
         """Tell these webhooks from now on; what others still wait for is kept, should they come back."""
         await self.rest()
         for number, webhook in enumerate(webhooks, 1):
-            told = self._tasks[webhook.url] = _Task(webhook, number, Standing(url=webhook.url))
+            told = self._tasks[webhook.url] = _Task(webhook, number, WebhookState(url=webhook.url))
             self.metrics.begin_webhook(str(number))
             told.task = asyncio.create_task(self._run(told), name=f"webhook {number}")
         if webhooks:
@@ -126,8 +126,8 @@ class Sender:
                     is_known = False
                 else:
                     if not is_known:  # another may have told it meanwhile
-                        standings = await self.outbox.standings()
-                        told.standing = standings.get(told.webhook.url, told.standing)
+                        states = await self.outbox.states()
+                        told.state = states.get(told.webhook.url, told.state)
                         is_known = True
                     pause = await self._round(told)
             except StoreError as error:
@@ -140,11 +140,11 @@ class Sender:
 
     async def _round(self, told: _Task) -> float:
         """Tell a webhook some of what is due, and return after how many seconds to go on."""
-        now, standing = self.clock(), told.standing
-        if standing.next_attempt is not None and standing.next_attempt > now:
-            left = (standing.next_attempt - now).total_seconds()
+        now, state = self.clock(), told.state
+        if state.next_attempt is not None and state.next_attempt > now:
+            left = (state.next_attempt - now).total_seconds()
             return min(left, _LEAD_SECONDS)  # the clock may be set, and the lead may go
-        is_well = not standing.failures
+        is_well = not state.failures
         due = await self.outbox.due(told.webhook.url, now, _BATCH if is_well else 1)
         if not due:
             return _IDLE_SECONDS
@@ -204,28 +204,28 @@ class Sender:
         trouble = next((answer for _, answer in reversed(refused) if not answer.is_about_event), None)
         last_failed = bool(answered) and bool(answered[-1][1].reason)
         if trouble is not None and (last_failed or not taken):
-            await self._failed(told, trouble, now if taken else told.standing.delivered)
+            await self._failed(told, trouble, now if taken else told.state.delivered)
         elif answered:  # it answers, whatever it says of an event
             await self._answered(told, now, has_taken=bool(taken))
 
     async def _answered(self, told: _Task, now: datetime, *, has_taken: bool) -> None:
-        before = told.standing
+        before = told.state
         delivered = now if has_taken else before.delivered
-        told.standing = Standing(url=before.url, delivered=delivered)
+        told.state = WebhookState(url=before.url, delivered=delivered)
         is_back = before.failures > 0
         is_stale = told.kept_at is None or (now - told.kept_at).total_seconds() >= _STANDING_SECONDS
         if is_back or is_stale:
-            await self.outbox.put_standing(told.standing)
+            await self.outbox.put_state(told.state)
             told.kept_at = now
         if is_back:
             await self.outbox.make_due(told.webhook.url, now)
             log.changed(what="webhook", webhook=told.webhook.place, state="takes events again")
 
     async def _failed(self, told: _Task, answer: Answer, delivered: datetime | None = None) -> None:
-        now, before = self.clock(), told.standing
+        now, before = self.clock(), told.state
         failures = before.failures + 1
         seconds = max(webhook_pause(failures, self.chance()), answer.wait)
-        told.standing = replace(
+        told.state = replace(
             before,
             failures=failures,
             since=before.since or now,
@@ -235,7 +235,7 @@ class Sender:
         )
         if not before.failures or before.reason != answer.reason:
             log.warned("a webhook takes no events", webhook=told.webhook.place, reason=answer.reason)
-        await self.outbox.put_standing(told.standing)
+        await self.outbox.put_state(told.state)
         if held := await self.outbox.hold_older(told.webhook.url, now - HELD_AFTER, answer.reason):
             self._tell_held(told, held, answer.reason)
 
@@ -251,7 +251,7 @@ class Sender:
     async def _key(self, told: _Task) -> bytes:
         """Return the key of a webhook's secret, read once a minute. Raises SecretUnavailable, ValueError."""
         now = time.monotonic()
-        if told.key is None or now - told.read_at >= _SECRET_SECONDS or told.standing.failures:
+        if told.key is None or now - told.read_at >= _SECRET_SECONDS or told.state.failures:
             told.key, told.read_at = None, now
             told.key = key_of(await self.secret(told.webhook.secret_from))
         return told.key

@@ -50,7 +50,7 @@ class Untold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class WebhookState:
     """How a webhook answers: `failures` since it last took an event, and since when; `delivered` is when it did."""
 
     url: str
@@ -144,20 +144,20 @@ class Outbox:
         """Return how much is not told, by webhook; one without anything lacks."""
         return await self._database.read(_backlogs)
 
-    async def standings(self) -> dict[str, Standing]:
+    async def states(self) -> dict[str, WebhookState]:
         """Return how each webhook answers, by its URL; one that was never asked lacks."""
 
-        def job(connection: Connection) -> dict[str, Standing]:
-            return {row.url: Standing(**row._mapping) for row in connection.execute(select(webhooks))}
+        def job(connection: Connection) -> dict[str, WebhookState]:
+            return {row.url: WebhookState(**row._mapping) for row in connection.execute(select(webhooks))}
 
         return await self._database.read(job)
 
-    async def put_standing(self, standing: Standing) -> None:
+    async def put_state(self, state: WebhookState) -> None:
         """Keep how a webhook answers."""
-        values = {name: getattr(standing, name) for name in webhooks.columns.keys()}  # noqa: SIM118 - columns, not a dict
+        values = {name: getattr(state, name) for name in webhooks.columns.keys()}  # noqa: SIM118 - columns, not a dict
 
         def job(connection: Connection) -> None:
-            same = update(webhooks).where(webhooks.c.url == standing.url)
+            same = update(webhooks).where(webhooks.c.url == state.url)
             if not connection.execute(same.values(values)).rowcount:
                 connection.execute(insert(webhooks), values)
 

@@ -9,7 +9,7 @@ import pytest
 
 from relay.store.db.database import open_database
 from relay.store.queue.messages import NewEvent
-from relay.store.queue.outbox import Outbox, Standing, insert_events
+from relay.store.queue.outbox import Outbox, WebhookState, insert_events
 from tests.peers.webhook_receiver import Receiver, webhook_receiver
 from tests.unit.cli.cli_kit import CommandLine
 
@@ -38,8 +38,8 @@ def write(relay: CommandLine, receiver: Receiver, *ages: timedelta, is_failing: 
         await outbox.told([one.number for one in await outbox.due(receiver.url, now, 100)], now)
         if is_failing:
             reason = "it answers 503 Service Unavailable"
-            await outbox.put_standing(
-                Standing(url=receiver.url, failures=2, since=now, next_attempt=now, reason=reason)
+            await outbox.put_state(
+                WebhookState(url=receiver.url, failures=2, since=now, next_attempt=now, reason=reason)
             )
         await database.close()
 

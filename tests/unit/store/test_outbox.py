@@ -6,7 +6,7 @@ import pytest
 
 from relay.store.db.database import Database, open_database
 from relay.store.queue.messages import NewEvent
-from relay.store.queue.outbox import Backlog, Outbox, Standing, insert_events
+from relay.store.queue.outbox import Backlog, Outbox, WebhookState, insert_events
 from tests.unit.store.store_kit import MINUTE, NOW, StorePlace
 
 CRM, BI = "https://crm.example/h", "https://bi.example/h"
@@ -97,9 +97,9 @@ async def test_what_is_old_is_forgotten_and_what_waits_is_kept_longer(database: 
 
 async def test_how_a_webhook_answers_is_kept(database: Database) -> None:
     outbox = Outbox(database)
-    assert await outbox.standings() == {}
-    failing = Standing(url=CRM, failures=2, since=NOW, next_attempt=NOW + timedelta(hours=1), reason="503 später")
-    well = Standing(url=BI, delivered=NOW)
+    assert await outbox.states() == {}
+    failing = WebhookState(url=CRM, failures=2, since=NOW, next_attempt=NOW + timedelta(hours=1), reason="503 später")
+    well = WebhookState(url=BI, delivered=NOW)
     for one in (failing, well, failing):
-        await outbox.put_standing(one)
-    assert await outbox.standings() == {CRM: failing, BI: well}
+        await outbox.put_state(one)
+    assert await outbox.states() == {CRM: failing, BI: well}

@@ -141,8 +141,8 @@ async def test_all_is_told_once_and_in_order_a_message(world: World) -> None:
     assert all(numbers == sorted(numbers) for numbers in of_message.values())
     assert await world.outbox.backlogs() == {}
     assert world.posts.most <= 4, "a few at once"
-    (standing,) = (await world.outbox.standings()).values()
-    assert (standing.failures, standing.delivered is not None) == (0, True)
+    (state,) = (await world.outbox.states()).values()
+    assert (state.failures, state.delivered is not None) == (0, True)
 
 
 async def test_what_was_taken_before_a_stop_is_not_told_again(world: World) -> None:
@@ -173,8 +173,8 @@ async def test_a_webhook_that_is_away_is_asked_now_and_then_with_one_event(world
         assert len(moments) < 4 + 20, "a few at first, then one each five minutes at last"
         gaps = [later - before for before, later in pairwise(moments[4:])]
         assert gaps == sorted(gaps)
-        (standing,) = (await world.outbox.standings()).values()
-        assert standing.reason == AWAY.reason
+        (state,) = (await world.outbox.states()).values()
+        assert state.reason == AWAY.reason
         world.posts.answers = lambda _: TAKEN
         world.posts.posted.clear()
         await world.until(lambda: len(set(world.posts.ids)) == 40, "all, soon after it is back")
@@ -217,12 +217,12 @@ async def test_without_its_secret_nothing_is_posted_and_the_reason_is_kept(world
     async with world.running():
         await world.until(lambda: world.clock.now > NOW + timedelta(minutes=1), "a minute")
         assert world.posts.posted == []
-        (standing,) = (await world.outbox.standings()).values()
-        assert standing.reason == "env:HOOK: that variable is not set"
+        (state,) = (await world.outbox.states()).values()
+        assert state.reason == "env:HOOK: that variable is not set"
         world.secret = "hunter2"
         await world.until(lambda: world.clock.now > NOW + timedelta(minutes=20), "some more")
-        (standing,) = (await world.outbox.standings()).values()
-        assert standing.reason.startswith("the secret of a webhook is whsec_")
+        (state,) = (await world.outbox.states()).values()
+        assert state.reason.startswith("the secret of a webhook is whsec_")
         world.secret = SECRET
         await world.until(lambda: world.posts.ids == ["a"], "it is told")
 
