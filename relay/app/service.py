@@ -117,7 +117,7 @@ class Service:
         self.directory: LiveDirectory
         self.listeners: Listeners
         self._logins: Logins
-        self._standing: RelayStatus
+        self._status: RelayStatus
         self._changes: Changes
         self._webhooks: WebhookNotifications
         self._store: OpenStore
@@ -149,7 +149,7 @@ class Service:
         )
         self._is_serving = self._changes.is_serving = True
         self._changes.follow_directory()  # it may have changed meanwhile
-        await self._systemd.ready(self._standing.summary())
+        await self._systemd.ready(self._status.summary())
         if self._is_reload_due:
             self.reload()
 
@@ -181,7 +181,7 @@ class Service:
         await self._systemd.reloading()
         await self._reloading.reload(self.directory)
         if self._is_serving:
-            await self._systemd.ready(self._standing.summary())
+            await self._systemd.ready(self._status.summary())
 
     def _trouble(self) -> str:
         """Return which part of a relay that serves is dead, in a sentence; "" where none is."""
@@ -208,7 +208,7 @@ class Service:
     def _status_changed(self) -> None:
         """Let `systemctl status` show how we are."""
         if self._is_serving:
-            self._later(self._systemd.status(self._standing.summary()))
+            self._later(self._systemd.status(self._status.summary()))
 
     def _queue_changed(self) -> None:
         self.queue_runner.wake()
@@ -287,7 +287,7 @@ class Service:
         if is_first:
             await self._admin_server.open_commands()
         self._reloading.subscribe(self._admin_server.adopt)
-        self._node.doing, self._node.on_change = self._standing.doing, self._rest
+        self._node.doing, self._node.on_change = self._status.doing, self._rest
         if self._place.is_replacement:
             await self._reloading.reload(self.directory)  # the others may have settings that are newer than ours
         await self.listeners.open(passed)
@@ -295,8 +295,8 @@ class Service:
         closing.push_async_callback(self._end_sessions)
         if settings.web.address and is_first:
             failures = self._cluster.failures(PAGES, settings.limits.login_failures)
-            self._standing.web = await self._admin_server.open_pages(self._logins, failures)
-        closing.run(self._standing.lag.watch())
+            self._status.web = await self._admin_server.open_pages(self._logins, failures)
+        closing.run(self._status.lag.watch())
         accounts, wake = attempts.accounts, self.queue_runner.wake
         await self._cluster.follow(self._parts, accounts, self._changes.follow_secrets, wake)
         await self.listeners.serve()
@@ -439,11 +439,11 @@ class Service:
             self.directory.routing,
             attempts.accounts,
             on_change=self._queue_changed,
-            connections=lambda: self._standing.connections_of_accounts,
+            connections=lambda: self._status.connections_of_accounts,
             taken_over=attempts.backups.taken_over,
             limiter=attempts.limits,
         )
-        self._standing = RelayStatus(
+        self._status = RelayStatus(
             reloading=self._reloading,
             metrics=self.metrics,
             cluster=self._cluster,
@@ -455,7 +455,7 @@ class Service:
             health=store.health,
             webhooks=self._webhooks.figures,
         )
-        self._cluster.report(self.listeners, upstream, self._standing.counts)
+        self._cluster.report(self.listeners, upstream, self._status.counts)
         store.health.on_change = self._status_changed
         audit = AuditTable(store.database)
         audit_log = AuditLog(audit)
@@ -472,9 +472,9 @@ class Service:
             audit_table=audit,
             audit_log=audit_log,
             nodes=self._node,
-            status=self._standing.status,
+            status=self._status.status,
             health=store.health,
-            metrics=self._standing.metrics_text,
+            metrics=self._status.metrics_text,
         )
 
 

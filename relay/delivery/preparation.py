@@ -9,7 +9,7 @@ from datetime import datetime
 
 from relay.delivery import replies
 from relay.delivery.outcome import State
-from relay.directory.client import Client, standing
+from relay.directory.client import Client, ownership
 from relay.directory.model import Meaning, Server
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
@@ -139,7 +139,7 @@ def prepare(submitted: Submitted, header: Header, route: Route, routing: Routing
                 reply_to=route.reply_to,
                 sender=envelope.sender,
                 mismatch=mismatch,
-                standing=standing(routing, submitted.client, route.profile, is_null=is_null),
+                ownership=ownership(routing, submitted.client, route.profile, is_null=is_null),
             ),
             script=(script.set_headers, script.remove_headers) if script else None,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from relay.directory.model import Agent, Application, Profile
 from relay.directory.routing import Route, Routing
 from relay.mail.address import Address
-from relay.mail.identity import Standing
+from relay.mail.identity import Ownership
 
 ANYONE = "*"
 GROUP = "group:"
@@ -108,22 +108,22 @@ def bounce_routes(routing: Routing, client: Client, recipients: Iterable[Address
         yield default
 
 
-def standing(
+def ownership(
     routing: Routing, client: Client, own: Profile | None, *, is_null: bool = False
-) -> Callable[[Address], Standing]:
+) -> Callable[[Address], Ownership]:
     """Return what an address in From means in mail of the profile `own` (None: nobody's) from this client.
 
     `is_null`: the envelope sender is null.
     """
 
-    def standing_of(address: Address) -> Standing:
+    def ownership_of(address: Address) -> Ownership:
         owner = routing.owner(address)
         if owner is None:
             if is_null and is_bounce(routing, client, address):
-                return Standing.MAIL_SYSTEM
-            return Standing.NOBODY if client.allows_anyone else Standing.FORBIDDEN
+                return Ownership.MAIL_SYSTEM
+            return Ownership.NOBODY if client.allows_anyone else Ownership.FORBIDDEN
         if own is not None and owner.profile.name == own.name:
-            return Standing.SAME
-        return Standing.ALLOWED if client.allows(owner.profile) else Standing.FORBIDDEN
+            return Ownership.SAME
+        return Ownership.ALLOWED if client.allows(owner.profile) else Ownership.FORBIDDEN
 
-    return standing_of
+    return ownership_of

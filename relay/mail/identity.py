@@ -28,7 +28,7 @@ class Mismatch(StrEnum):
     REJECT = "reject"
 
 
-class Standing(StrEnum):
+class Ownership(StrEnum):
     """Whose an address is, seen from one submission."""
 
     SAME = "same"  # the profile's own: its address, an alias, a tag
@@ -49,11 +49,11 @@ class Alignment(NamedTuple):
     reply_to: Address | None
     sender: Address | None
     mismatch: Mismatch
-    standing: Callable[[Address], Standing]
+    ownership: Callable[[Address], Ownership]
 
     def is_own(self, address: Address) -> bool:
         """Whether an address is the identity or another one of the profile."""
-        return address.key == self.identity.key or self.standing(address) is Standing.SAME
+        return address.key == self.identity.key or self.ownership(address) is Ownership.SAME
 
 
 Rule: TypeAlias = Callable[[Sequence[bytes], Alignment], bytes | None]
@@ -170,10 +170,10 @@ def _check_from(address: Address, alignment: Alignment) -> None:
     """Refuse a From that the client may not use, or that is not the profile's where a mismatch is refused."""
     if address.key == alignment.identity.key:
         return
-    standing = alignment.standing(address)
+    ownership = alignment.ownership(address)
     # A bounce that is refused is lost, and its From says nothing about whom it claims to be from.
-    is_expected = standing in {Standing.SAME, Standing.MAIL_SYSTEM}
+    is_expected = ownership in {Ownership.SAME, Ownership.MAIL_SYSTEM}
     is_mismatch = not is_expected and alignment.mismatch is Mismatch.REJECT
-    if is_mismatch or standing is Standing.FORBIDDEN:
+    if is_mismatch or ownership is Ownership.FORBIDDEN:
         text = f"From header <{address}> does not match the sender <{alignment.sender or ''}>"
         raise ContentRefused(Reply(550, "5.7.1", text))

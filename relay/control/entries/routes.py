@@ -9,7 +9,7 @@ from relay.control.messages.records import rfc3339
 from relay.control.operation import Access, Operation
 from relay.control.refused import Refused
 from relay.delivery import replies
-from relay.directory.client import Client, bounce_routes, is_bounce, login_of, standing
+from relay.directory.client import Client, bounce_routes, is_bounce, login_of, ownership
 from relay.directory.kinds import AGENT
 from relay.directory.model import Account, Auth, Profile, Server
 from relay.directory.routing import Route, Routing
@@ -55,7 +55,7 @@ class Routes:
             reply_to=route.reply_to,
             sender=address,
             mismatch=Mismatch(self._parts.settings.policy.from_mismatch),
-            standing=standing(routing, client, route.profile, is_null=address is None),
+            ownership=ownership(routing, client, route.profile, is_null=address is None),
         )
         try:
             aligned, _ = align(header, alignment)

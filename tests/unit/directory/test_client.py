@@ -4,10 +4,10 @@ import tomllib
 
 import pytest
 
-from relay.directory.client import Client, standing
+from relay.directory.client import Client, ownership
 from relay.directory.routing import Routing
 from relay.directory.rules.validation import parse_directory
-from relay.mail.identity import Standing
+from relay.mail.identity import Ownership
 from tests.unit.directory.directory_kit import HOUSE, address
 
 HOUSE_DIRECTORY = parse_directory(tomllib.loads(HOUSE))
@@ -43,22 +43,22 @@ def test_only_a_star_is_anyone() -> None:
 @pytest.mark.parametrize(
     ("may_send_as", "own", "in_from", "expected"),
     [
-        (("support",), "support", "support@acme.example", Standing.SAME),
-        (("support",), "support", "HELP+1@acme.example", Standing.SAME),
-        (("support",), "support", "x@support.acme.example", Standing.SAME),
-        (("support", "news"), "support", "news@acme.example", Standing.ALLOWED),
-        (("group:sales", "support"), "support", "jane.doe@acme.example", Standing.ALLOWED),
-        (("*",), "support", "news@acme.example", Standing.ALLOWED),
-        (("support",), "support", "news@acme.example", Standing.FORBIDDEN),
-        (("support",), "support", "boss@else.example", Standing.FORBIDDEN),
-        (("*",), "support", "boss@else.example", Standing.NOBODY),
-        (("*",), None, "boss@else.example", Standing.NOBODY),
-        (("*",), None, "news@acme.example", Standing.ALLOWED),
-        (("support",), None, "news@acme.example", Standing.FORBIDDEN),
+        (("support",), "support", "support@acme.example", Ownership.SAME),
+        (("support",), "support", "HELP+1@acme.example", Ownership.SAME),
+        (("support",), "support", "x@support.acme.example", Ownership.SAME),
+        (("support", "news"), "support", "news@acme.example", Ownership.ALLOWED),
+        (("group:sales", "support"), "support", "jane.doe@acme.example", Ownership.ALLOWED),
+        (("*",), "support", "news@acme.example", Ownership.ALLOWED),
+        (("support",), "support", "news@acme.example", Ownership.FORBIDDEN),
+        (("support",), "support", "boss@else.example", Ownership.FORBIDDEN),
+        (("*",), "support", "boss@else.example", Ownership.NOBODY),
+        (("*",), None, "boss@else.example", Ownership.NOBODY),
+        (("*",), None, "news@acme.example", Ownership.ALLOWED),
+        (("support",), None, "news@acme.example", Ownership.FORBIDDEN),
     ],
 )
 def test_what_an_address_in_from_is(
-    may_send_as: tuple[str, ...], own: str | None, in_from: str, expected: Standing
+    may_send_as: tuple[str, ...], own: str | None, in_from: str, expected: Ownership
 ) -> None:
     profile = HOUSE_DIRECTORY.profile(own) if own else None
-    assert standing(Routing(HOUSE_DIRECTORY), client(*may_send_as), profile)(address(in_from)) is expected
+    assert ownership(Routing(HOUSE_DIRECTORY), client(*may_send_as), profile)(address(in_from)) is expected

@@ -8,7 +8,7 @@ from relay.mail.address import Address
 from relay.mail.content import Content, ContentReader
 from relay.mail.envelope import Recipient
 from relay.mail.header import Header
-from relay.mail.identity import Alignment, Mismatch, Standing
+from relay.mail.identity import Alignment, Mismatch, Ownership
 from relay.mail.outgoing import Outgoing, compose
 from relay.mail.trace import Arrival
 
@@ -17,10 +17,10 @@ SUPPORT, HELP, MAILER = "support@acme.example", "help@acme.example", "mailer@acm
 # The profile is support@ with the alias help@; the client may also send as sales@, and not as ceo@.
 STANDINGS = MappingProxyType(
     {
-        SUPPORT: Standing.SAME,
-        HELP: Standing.SAME,
-        "sales@acme.example": Standing.ALLOWED,
-        "ceo@acme.example": Standing.FORBIDDEN,
+        SUPPORT: Ownership.SAME,
+        HELP: Ownership.SAME,
+        "sales@acme.example": Ownership.ALLOWED,
+        "ceo@acme.example": Ownership.FORBIDDEN,
     }
 )
 ARRIVAL = Arrival(
@@ -41,9 +41,9 @@ class Client:
 
     is_trusted: bool = True
 
-    def standing(self, address: Address) -> Standing:
+    def ownership(self, address: Address) -> Ownership:
         known = STANDINGS.get(address.without_tag.key)
-        return known or (Standing.NOBODY if self.is_trusted else Standing.FORBIDDEN)
+        return known or (Ownership.NOBODY if self.is_trusted else Ownership.FORBIDDEN)
 
 
 def alignment(
@@ -58,7 +58,7 @@ def alignment(
         reply_to=Address.parse(reply_to) if reply_to else None,
         sender=Address.parse(sender) if sender else None,
         mismatch=mismatch,
-        standing=client.standing,
+        ownership=client.ownership,
     )
 
 
