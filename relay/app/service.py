@@ -105,7 +105,7 @@ class Service:
         self._reloading = LiveSettings(settings, settings_file, read_settings, is_telling=self._place.is_first)
         self._watch = watch
         self.metrics = Metrics()
-        self._telling: MessageEvents
+        self._events: MessageEvents
         self._stop_seconds = _STOP_SECONDS if stop_seconds is None else stop_seconds
         self._systemd = systemd or Systemd()
         self._read_directory = read_directory
@@ -193,7 +193,7 @@ class Service:
         return f"nobody is let in at listener {', '.join(stuck)}" if stuck else ""
 
     def _tell(self, journey: Journey) -> None:
-        self._telling.submitted(journey)
+        self._events.submitted(journey)
         if self._watch is not None:
             self._watch(journey)
 
@@ -252,7 +252,7 @@ class Service:
         passed = PassedSockets(self._systemd.descriptors)
         closing.callback(passed.close)
 
-        self._telling = events_of(self.metrics, os.environ, closing)
+        self._events = events_of(self.metrics, os.environ, closing)
         is_first = self._place.is_first
         store = self._store = await OpenStore.open(
             settings,
@@ -353,8 +353,8 @@ class Service:
         self._reloading.subscribe(maintenance.adopt)
         schedule = Schedule.of(settings.delivery)
         hostname = settings.effective_hostname
-        routing, telling = self.directory.routing, self._telling
-        recorder = Recorder(queue, routing, schedule, Reporter(hostname, schedule), telling, clock=queue.now)
+        routing, events = self.directory.routing, self._events
+        recorder = Recorder(queue, routing, schedule, Reporter(hostname, schedule), events, clock=queue.now)
         attempts = Attempts(
             routing=routing,
             secrets=secrets,
@@ -362,7 +362,7 @@ class Service:
             limits=open_limiter(await self._cluster.ledger(queue), queue, closing),
             accounts=Accounts(schedule, await queue.holds()),
             recorder=recorder,
-            telling=telling,
+            events=events,
             lead=self._cluster.lead,
         )
         attempts.backups.reach = lambda server: _look_for(server, self.settings)
@@ -373,7 +373,7 @@ class Service:
             secrets=secrets,
             attempts=attempts,
             history=history,
-            tell=self._telling.submitted if self._watch is None else self._tell,
+            tell=self._events.submitted if self._watch is None else self._tell,
             why_not=self._why_not,
             is_behind=self.queue_runner.is_behind,
         )
@@ -411,7 +411,7 @@ class Service:
             acceptance,
             logins=logins,
             session_limits=SessionLimits.of_worker(self._place.total),
-            telling=ListenerEvents(self.metrics),
+            events=ListenerEvents(self.metrics),
             certificate=certificate,
             new_body=self._store.spools.new_incoming,
             together=Together(self._cluster.elsewhere, failures),

@@ -61,7 +61,7 @@ class AccountWorker:
         self._queue = self._recorder.queue
         self._accounts = attempts.accounts
         self._limits = attempts.limits
-        self._telling = attempts.telling
+        self._events = attempts.events
         self._lead = attempts.lead
         self._claims = claims
         self._may_go_on = may_go_on
@@ -174,7 +174,7 @@ class AccountWorker:
             now=self._recorder.clock(),
             pausing=str(State.UNKNOWN),
         )
-        self._telling.waiting_held(self._account, hold, messages)
+        self._events.waiting_held(self._account, hold, messages)
 
     def _server(self) -> Server | None:
         return self._attempts.routing().directory.servers.get(self._account.server)

@@ -96,7 +96,7 @@ class Attempts:
     limits: Limiter
     accounts: Accounts
     recorder: Recorder
-    telling: MessageEvents = field(default_factory=MessageEvents)
+    events: MessageEvents = field(default_factory=MessageEvents)
     mismatch: Mismatch = Mismatch.REWRITE
     lead: Lead = field(default_factory=Unrivalled)
     backups: Backups = field(init=False)
@@ -108,7 +108,7 @@ class Attempts:
             directory=lambda: self.routing().directory,
             secrets=self.secrets,
             accounts=self.accounts,
-            telling=self.telling,
+            events=self.events,
             clock=lambda: self.recorder.clock(),  # noqa: PLW0108  that of later
         )
 
@@ -136,7 +136,7 @@ class Attempts:
         if outcome.refuses_null_sender:
             outcome = await self._send_from_identity(route, transfer, progress, outcome)
         try:
-            self.telling.attempted(attempt, outcome, self.recorder.clock)
+            self.events.attempted(attempt, outcome, self.recorder.clock)
             if outcome.failure is not None or outcome.refused or not self.accounts.is_clear:
                 await self._let_account_feel(attempt, route, outcome)
         except Exception:  # the server has the message, or said why not: that counts
@@ -293,7 +293,7 @@ class Attempts:
         elif failure.meaning is Meaning.THROTTLE:
             pause = accounts.slow_down(route.server, route.account, failure, now)
             if pause is not None:
-                self.telling.slowed(route.account, pause.reason, pause.until)
+                self.events.slowed(route.account, pause.reason, pause.until)
         else:
             await self._hold(attempt, route, failure)
 
@@ -306,7 +306,7 @@ class Attempts:
             if ref is not None:  # ask its source anew: the server refused what it said
                 self.secrets.forget(ref)
         row = self.accounts.hold(account, identity, failure, version, self.recorder.clock())
-        self.telling.held(row)
+        self.events.held(row)
         # It is in effect; one that the store did not take is stored with the next refusal.
         await self._beside("a hold", attempt, self.recorder.queue.put_hold(row))
 
@@ -368,7 +368,7 @@ class Attempts:
             else:
                 raise ended
         except Fenced:
-            self.telling.overtaken(message.id, is_sent=False)
+            self.events.overtaken(message.id, is_sent=False)
         except Exception:
             # It is stored as under way, and nobody else would end it.
             log.broken("a delivery ended by a fault of ours", id=message.id, exc_info=True)
@@ -423,7 +423,7 @@ class Attempts:
         prepared = self.prepare(submitted, header, route)
         attempt.attempt = replace(attempt.attempt, changes=prepared.outgoing.kept)
         if log.is_detailed():
-            self.telling.routed(message.id, prepared.outgoing.message_id, route, prepared.sender)
+            self.events.routed(message.id, prepared.outgoing.message_id, route, prepared.sender)
         try:
             secret = await self.secret_of(route)
         except Refused:
@@ -442,7 +442,7 @@ class Attempts:
 
     async def _end_refused(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         """Record an attempt that we ended ourselves: no server was asked."""
-        self.telling.attempted(attempt, outcome, self.recorder.clock)
+        self.events.attempted(attempt, outcome, self.recorder.clock)
         if attempt.route is not None:
             await self._let_account_feel(attempt, attempt.route, outcome)
         await self._record(attempt, outcome)
@@ -452,7 +452,7 @@ class Attempts:
         try:
             await self.recorder.write_down(attempt, outcome)
         except Fenced:
-            self.telling.overtaken(attempt.message.id, is_sent=may_have(outcome))
+            self.events.overtaken(attempt.message.id, is_sent=may_have(outcome))
 
     async def _put_off(self, message: StoredMessage, why: str) -> None:
         recorder = self.recorder
@@ -468,7 +468,7 @@ class Attempts:
         except _OverLimit:
             await recorder.give_back(message, pause=0.0)
         except Fenced:  # before it was sent, or the outcome is told where it is recorded
-            self.telling.overtaken(message.id, is_sent=False)
+            self.events.overtaken(message.id, is_sent=False)
         except Damaged as damage:
             await recorder.hold_damaged(begun(message), str(damage))
         except (StoreError, NoContent) as error:

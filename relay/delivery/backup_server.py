@@ -77,7 +77,7 @@ class Backups:
     directory: Callable[[], Directory]
     secrets: SecretResolver
     accounts: Accounts
-    telling: MessageEvents
+    events: MessageEvents
     clock: Callable[[], datetime]
     reach: Callable[[Server], Awaitable[Failure | None]] | None = None
     _probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class Backups:
         servers.note(server.name, failure, self.clock)
         unreached = servers.known.get(server.name)
         if server.backup and is_away(unreached) != was:
-            self.telling.away(server, unreached.why if unreached is not None else "")
+            self.events.away(server, unreached.why if unreached is not None else "")
 
     def look(self) -> None:
         """Begin the probes that are due. Cheap where every server is there."""

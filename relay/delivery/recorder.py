@@ -83,14 +83,14 @@ class RunningAttempt:
 class Recorder:
     """Keeps the queue's records of attempts. `due` is set when something may be due.
 
-    `routing` returns the routing of the directory in effect; `telling` has the log and the counters.
+    `routing` returns the routing of the directory in effect; `events` has the log and the counters.
     """
 
     queue: Queue
     routing: Callable[[], Routing]
     schedule: Schedule
     reporter: Reporter
-    telling: MessageEvents
+    events: MessageEvents
     clock: Callable[[], datetime] = utc_now
     chance: Callable[[], float] = random.random
     due: asyncio.Event = field(default_factory=asyncio.Event)
@@ -223,7 +223,7 @@ class Recorder:
         try:
             await self._settle(message, verdict, over, await self._reports_anyhow(under_way, verdict))
         except Fenced:
-            self.telling.overtaken(message.id, is_sent=attempt.final_dot)
+            self.events.overtaken(message.id, is_sent=attempt.final_dot)
 
     async def _open_attempt(self, message: StoredMessage) -> Attempt | None:
         """Return what is on disk of the attempt under way, as soon as the store can tell."""
@@ -299,7 +299,7 @@ class Recorder:
             except StoreError as error:
                 log.broken(str(error), id=before.id)
                 await asyncio.sleep(_TROUBLE_SECONDS)
-        self.telling.settled(verdict.message, attempt, self.clock(), len(reports))
+        self.events.settled(verdict.message, attempt, self.clock(), len(reports))
         if reports or verdict.is_open:
             self.due.set()
 

@@ -91,7 +91,7 @@ class Submission:
         self._attempts = attempts
         self._accounts = attempts.accounts
         self._limits = attempts.limits
-        self._telling = attempts.telling
+        self._events = attempts.events
         self._recorder = recorder = attempts.recorder
         self._queue = recorder.queue
         self._client = client
@@ -139,7 +139,7 @@ class Submission:
         """Do with the message what its mode says; `answer` is called once with what its client is told."""
         self._began = time.monotonic()
         self._size = content.size
-        if self._telling.is_traced:
+        if self._events.is_traced:
             self._traceparent = traceparent_of(content.header)
         self._answer = answer
         self._task = self._loop.create_task(self._run(content))
@@ -200,7 +200,7 @@ class Submission:
         prepared = prepare(submitted, header, route, attempts.routing(), attempts.mismatch)
         draft = self._draft = Draft(submitted, header, prepared, self._size, self._queue.came_ahead())
         if log.is_detailed():
-            self._telling.routed(self._arrival.id, prepared.outgoing.message_id, route, prepared.sender)
+            self._events.routed(self._arrival.id, prepared.outgoing.message_id, route, prepared.sender)
         mode = rules.mode_of(route)
         if mode is Mode.AUTO:
             return self._auto(draft, route)
@@ -418,7 +418,7 @@ class Submission:
 
     def _why_limited(self, route: Route) -> str:
         """Count a message that its account's limits keep back, and return why."""
-        self._telling.paced(route.server.name)
+        self._events.paced(route.server.name)
         return self._limits.reason(route.server, route.account)
 
     async def _send(

@@ -110,10 +110,10 @@ class Authenticator:
     `first_pause` (seconds) is how long the answer to the third failure waits; each further one waits twice as long.
     """
 
-    def __init__(self, logins: Logins, failures: LoginFailures, telling: ListenerEvents, first_pause: float) -> None:
+    def __init__(self, logins: Logins, failures: LoginFailures, events: ListenerEvents, first_pause: float) -> None:
         self._logins = logins
         self._failures = failures
-        self._telling = telling
+        self._events = events
         self._first_pause = first_pause
 
     async def log_in(
@@ -166,7 +166,7 @@ class Authenticator:
             raise _Barred
 
     def _refused(self, client: Client, name: str, reply: Reply) -> AuthResult:
-        self._telling.login_refused(client.name, clean_text(name), reply)
+        self._events.login_refused(client.name, clean_text(name), reply)
         return AuthResult(success=False, handled=False, auth_data=reply)
 
 

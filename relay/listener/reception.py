@@ -124,7 +124,7 @@ class Reception(Connection):
 
     def _begin(self) -> None:
         try:
-            self._context.telling.connected()
+            self._context.events.connected()
             self._origin = origin_of(self.transport)
             self._client = self._network_client = self._listener.rules.client_of(self._origin)
             refusal = self._context.registry.enter(self)
@@ -206,7 +206,7 @@ class Reception(Connection):
             await self._take_back()
 
     def _turn_away(self, at: str, refusal: Reply, **facts: str) -> None:
-        self._context.telling.refused(self._client.name, at, refusal, **facts)
+        self._context.events.refused(self._client.name, at, refusal, **facts)
         # Whoever waits for TLS could not read it.
         if not self._listener.is_tls_first:
             self._out += bytes(refusal)
@@ -238,10 +238,10 @@ class Reception(Connection):
         try:
             await self._begin_tls(self._tls_context(), unread)
         except TlsFailed as failure:
-            self._context.telling.unprotected(self._client.name, str(failure))
+            self._context.events.unprotected(self._client.name, str(failure))
             return False
         if version := self.tls_version:  # else the client has left already
-            self._context.telling.protected(version)
+            self._context.events.protected(version)
         return True
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -262,7 +262,7 @@ class Reception(Connection):
     def _refused(self, verb: bytes, reply: Reply) -> Reply:
         # What is no verb may be anything, a password that came at the wrong moment among it.
         at = "unknown" if reply == replies.UNKNOWN_COMMAND else verb.decode("ascii", "replace")[:16]
-        self._context.telling.refused(self._client.name, at, reply)
+        self._context.events.refused(self._client.name, at, reply)
         return self._counted(reply)
 
     def _counted(self, reply: Reply) -> Reply:

@@ -136,7 +136,7 @@ class Listeners:
         *,
         logins: Logins,
         session_limits: SessionLimits | None = None,
-        telling: ListenerEvents | None = None,
+        events: ListenerEvents | None = None,
         certificate: "LiveCertificate | None" = None,
         new_body: NewBody = InMemory,
         together: Together | None = None,
@@ -144,16 +144,16 @@ class Listeners:
         self._listeners = tuple(listeners)
         self._listener_contexts: list[ListenerContext] = []  # in the order of the listeners
         session_limits = session_limits or SessionLimits()
-        telling = telling or ListenerEvents()
+        events = events or ListenerEvents()
         together = together or Together(Nowhere(), LoginFailures(limits.login_failures))
         self._registry = SessionRegistry(limits, together.elsewhere, session_limits.idle_seconds)
         self._failures = together.failures
         self._context = SessionContext(
             acceptance=acceptance,
-            authenticator=Authenticator(logins, together.failures, telling, session_limits.login_pause),
+            authenticator=Authenticator(logins, together.failures, events, session_limits.login_pause),
             limits=limits,
             session_limits=session_limits,
-            telling=telling,
+            events=events,
             registry=self._registry,
             memory=Memory(session_limits.memory),
             turns=Turns(),

@@ -434,7 +434,7 @@ class Session(Reception):
     def _unreadable(self, error: Exception) -> Reply:
         """Return the answer to a message that could not be read."""
         if isinstance(error, ContentRefused):
-            self._context.telling.refused(self._client.name, "end of data", error.reply)
+            self._context.events.refused(self._client.name, "end of data", error.reply)
             return error.reply
         # Where the message ends is not known any more; what follows must not be read as commands.
         log.broken("a message could not be read", exc_info=error)

@@ -26,7 +26,7 @@ class SessionContext:
     authenticator: Authenticator
     limits: Limits
     session_limits: SessionLimits
-    telling: ListenerEvents
+    events: ListenerEvents
     registry: SessionRegistry
     memory: Memory
     turns: Turns

@@ -15,7 +15,7 @@ EMPTY = Now(queue={}, accounts_held=0, connections=0)
 
 
 def overtaken(delivery: DeliveryKit) -> dict[str, float]:
-    counts = delivery.attempts.telling.metrics.counts(EMPTY)
+    counts = delivery.attempts.events.metrics.counts(EMPTY)
     (samples,) = (each["samples"] for each in counts if each["name"] == "relay_overtaken")
     return {labels["sent"]: value for _, labels, value in samples}
 
