@@ -68,12 +68,12 @@ class Clustered:
         self._database, self._closing = database, closing
         self.node = await open_membership(place, node, database, closing)
         owner = owner_of(node, place)
-        duties = LeaseTable(database, owner, living_of(node, place, is_shared=is_shared), clock)
-        self.token_guard = ByLease(duties)
+        leases = LeaseTable(database, owner, living_of(node, place, is_shared=is_shared), clock)
+        self.token_guard = ByLease(leases)
         # Of all machines one leads; of the workers of one machine, at a file, always the first.
         self.lead = Unrivalled(is_ours=place.is_first)
         if is_shared and place.is_first:
-            self.lead = self._elected = Elected(duties)
+            self.lead = self._elected = Elected(leases)
             self._elected.on_change = lead_changed
             closing.push_async_callback(self._elected.resign)  # at the latest
         self._failures = LoginFailureSync(FailureTable(database, owner))

@@ -32,9 +32,9 @@ _PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """The duty as it was given to us. `asked_at`: the moment (seconds of our clock) before we asked for it."""
+    """The lease as it was given to us. `asked_at`: the moment (seconds of our clock) before we asked for it."""
 
-    duty: NamedLease
+    lease: NamedLease
     asked_at: float
 
     def is_over(self, now: float) -> bool:
@@ -59,9 +59,9 @@ class Elected:
     machine sleeps.
     """
 
-    def __init__(self, duties: LeaseTable, timer: Callable[[], float] = awake_seconds) -> None:
+    def __init__(self, leases: LeaseTable, timer: Callable[[], float] = awake_seconds) -> None:
         self.on_change: Callable[[], Awaitable[None]] = _nothing
-        self._duties = duties
+        self._leases = leases
         self._timer = timer
         self._tenure: Tenure | None = None
         self._is_known = False  # what `on_change` was told last
@@ -77,9 +77,9 @@ class Elected:
         return tenure is not None and is_willing and not tenure.is_over(self._timer())
 
     @property
-    def duty(self) -> NamedLease | None:
+    def lease(self) -> NamedLease | None:
         """By what the work is written, also when it is over: the store refuses it where another has it."""
-        return self._tenure.duty if self._tenure is not None else None
+        return self._tenure.lease if self._tenure is not None else None
 
     async def run(self) -> None:
         """Stand for it, and keep it, for ever."""
@@ -113,7 +113,7 @@ class Elected:
             return
         with suppress(StoreError, TimeoutError):  # then it ends by itself
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                await self._duties.give_up(tenure.duty)
+                await self._leases.give_up(tenure.lease)
 
     async def _step(self) -> None:
         if self._has_resigned or self._is_resting:
@@ -122,19 +122,19 @@ class Elected:
         asked_at = self._timer()
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                duty = await self._have(self._tenure)
+                lease = await self._have(self._tenure)
         except (StoreError, TimeoutError):  # who looks at the rest of the store says so
             if self._tenure is not None and self._tenure.is_over(self._timer()):
                 self._tenure = None
         else:
-            self._tenure = Tenure(duty, asked_at) if duty is not None else None
+            self._tenure = Tenure(lease, asked_at) if lease is not None else None
         await self._tell()
 
     async def _have(self, tenure: Tenure | None) -> NamedLease | None:
         """Renew what we have, or take what is free."""
-        if tenure is not None and await self._duties.renew(tenure.duty, LASTS_SECONDS):
-            return tenure.duty
-        return await self._duties.take(LEAD, LASTS_SECONDS)
+        if tenure is not None and await self._leases.renew(tenure.lease, LASTS_SECONDS):
+            return tenure.lease
+        return await self._leases.take(LEAD, LASTS_SECONDS)
 
     async def _tell(self) -> None:
         is_ours = self.is_ours

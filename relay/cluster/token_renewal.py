@@ -24,9 +24,9 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """The duty, and until when (seconds of our clock) we count on it."""
+    """The lease, and until when (seconds of our clock) we count on it."""
 
-    duty: NamedLease
+    named: NamedLease
     until: float
     timer: Callable[[], float]
 
@@ -38,32 +38,32 @@ class _Kept:
 class ByLease:
     """The port `relay.secrets.renewal_lease.RenewalLeases`. `timer` counts on while the machine sleeps."""
 
-    def __init__(self, duties: LeaseTable, timer: Callable[[], float] = awake_seconds) -> None:
-        self._duties = duties
+    def __init__(self, leases: LeaseTable, timer: Callable[[], float] = awake_seconds) -> None:
+        self._leases = leases
         self._timer = timer
         self._turns: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
     async def lease(self, owner: str) -> AsyncIterator[_Kept]:
-        """Have the duty for an owner's tokens within; in this process, too, one has it at a time."""
+        """Have the lease for an owner's tokens within; in this process, too, one has it at a time."""
         async with self._turns.setdefault(owner, asyncio.Lock()):
             kept = await self._take(f"token/{owner}")
             try:
                 yield kept
             finally:
                 with suppress(StoreError):  # it ends by itself
-                    await self._duties.give_up(kept.duty)
+                    await self._leases.give_up(kept.named)
 
     async def _take(self, name: str) -> _Kept:
         begun = self._timer()
         while True:
             asked_at = self._timer()
             try:
-                duty = await self._duties.take(name, _LEASE_SECONDS)
+                lease = await self._leases.take(name, _LEASE_SECONDS)
             except StoreError as error:
                 raise LeasesAway(f"nobody can tell who else renews the access token: {error}") from None
-            if duty is not None:
-                return _Kept(duty, asked_at + _TRUSTED_SECONDS, self._timer)
+            if lease is not None:
+                return _Kept(lease, asked_at + _TRUSTED_SECONDS, self._timer)
             if self._timer() - begun > _WAIT_SECONDS:
                 raise SecretDelayed("another process at the same store is renewing the access token")
             await asyncio.sleep(_LOOK_SECONDS)

@@ -252,7 +252,7 @@ class QueueRunner:
         elif hold.meaning == Meaning.LOGIN_REFUSED and await self._has_new_secret(hold):
             await lift(self._queue, self._accounts, account, now, with_pairs=False)
         elif self._accounts.is_probe_due(hold, now):
-            await self._queue.put_hold(self._accounts.begin_probe(hold, now), self._lead.duty)
+            await self._queue.put_hold(self._accounts.begin_probe(hold, now), self._lead.lease)
             await free(self._queue, str(account), now, limit=1)
 
     async def _accounts_there_are(self) -> frozenset[Account]:

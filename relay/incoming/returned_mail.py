@@ -173,7 +173,7 @@ class ReturnedMail:
             raise
         await self._match(watched, bounces)
         if after != position:
-            await self._queue.put_position(mailbox.identity, after, self._lead.duty)
+            await self._queue.put_position(mailbox.identity, after, self._lead.lease)
 
     async def _match(self, watched: _Watched, bounces: list[Bounce]) -> None:
         """Match what is new, and once more what was before its message."""

@@ -15,14 +15,14 @@ class LeasesAway(SecretDelayed):
 
 
 class RenewalLease(Protocol):
-    """While it holds, nobody else renews the tokens. `duty` is the lease as the store knows it."""
+    """While it holds, nobody else renews the tokens. `named` is the lease as the store knows it."""
 
     @property
     def is_ours(self) -> bool:
         """Whether it still holds."""
 
     @property
-    def duty(self) -> object:
+    def named(self) -> object:
         """The lease as the store knows it, which refuses what is written by a lost one; None where there is none."""
 
 
@@ -40,7 +40,7 @@ class NoOtherProcess:
     """The lease where this is the only process: it always holds."""
 
     is_ours = True
-    duty = None
+    named = None
 
     @asynccontextmanager
     async def lease(self, owner: str) -> AsyncIterator[RenewalLease]:  # noqa: ARG002

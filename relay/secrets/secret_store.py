@@ -50,7 +50,7 @@ class SecretStore(Protocol):
     ) -> None:
         """Keep a sealed secret in place of the owner's old one. Raises KeyChanged unless the store's key is this.
 
-        `under`: a duty that the store knows; where another has it by now, nothing is written.
+        `under`: a lease that the store knows; where another has it by now, nothing is written.
         """
 
     async def put_all(self, sealed: Mapping[str, Sealed], changed: datetime, key_id: str) -> None:

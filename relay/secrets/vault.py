@@ -130,7 +130,7 @@ class Vault:
     async def put(self, owner: str, value: str, *, bound_to: str = "", under: object | None = None) -> None:
         """Keep an owner's secret, durably. Raises SecretRefused for an empty one or one with a line end or NUL.
 
-        `bound_to`: where it may go and nowhere else; "" for one that we send nowhere. `under`: a duty that the store
+        `bound_to`: where it may go and nowhere else; "" for one that we send nowhere. `under`: a lease that the store
         knows; where another has it by now, nothing is written.
         """
         await self._put(

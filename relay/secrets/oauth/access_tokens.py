@@ -127,7 +127,7 @@ class Tokens:
         record = new_record(grant, account.token.client.client_id, self._clock())
         async with self._leases.lease(ref.owner) as lease, account.turn:
             account.unsaved = account.unsaved_over = account.trouble = None
-            await self._vault.put(ref.owner, record.as_text, bound_to=ref.bound_to, under=lease.duty)
+            await self._vault.put(ref.owner, record.as_text, bound_to=ref.bound_to, under=lease.named)
             await self._kept(account)
         self._keep_fresh(account)
         return record
@@ -367,7 +367,7 @@ class Tokens:
             now = await self._kept(account, latest=True)
             if _mark(now) == _mark(before):
                 ref = account.ref
-                await self._vault.put(ref.owner, fresh.as_text, bound_to=ref.bound_to, under=lease.duty)
+                await self._vault.put(ref.owner, fresh.as_text, bound_to=ref.bound_to, under=lease.named)
                 now = await self._kept(account)  # in memory from now on, should the store be away next time
             account.unsaved = account.unsaved_over = None
         if now is None:

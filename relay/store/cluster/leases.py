@@ -24,11 +24,11 @@ from relay.store.db.tables import duties
 from relay.store.queue.claims import NOBODY, Living, is_dead
 
 LEAD = "lead"
-"""The duty of what one relay of all does (`relay.cluster.leader_election`)."""
+"""The lease of what one relay of all does (`relay.cluster.leader_election`)."""
 
 
 class NamedLease(NamedTuple):
-    """A duty that somebody has, or had."""
+    """A lease that somebody has, or had."""
 
     name: str
     owner: str
@@ -36,7 +36,7 @@ class NamedLease(NamedTuple):
 
 
 class LeaseLost(StoreError):
-    """A duty went to somebody else meanwhile; nothing was written."""
+    """A lease went to somebody else meanwhile; nothing was written."""
 
 
 class Lead(Protocol):
@@ -47,7 +47,7 @@ class Lead(Protocol):
         """Whether it is ours at this moment. Cheap: to be asked before each piece of such work."""
 
     @property
-    def duty(self) -> NamedLease | None:
+    def lease(self) -> NamedLease | None:
         """By what the work is written; None where nobody else could do it."""
 
 
@@ -56,7 +56,7 @@ class Unrivalled:
     """The lead where no other machine can use the store: one process has it for as long as the relay runs."""
 
     is_ours: bool = True
-    duty: NamedLease | None = None
+    lease: NamedLease | None = None
 
 
 class LeaseTable:
@@ -79,23 +79,23 @@ class LeaseTable:
         self._clock = clock
 
     async def take(self, name: str, seconds: float) -> NamedLease | None:
-        """Take a duty that is nobody's, ours, or that of who cannot be alive; None where another has it."""
+        """Take a lease that is nobody's, ours, or that of who cannot be alive; None where another has it."""
         now, until = self._after(0), self._after(seconds)
         fence = await self._database.write_apart(lambda c: self._take(c, name, now, until))
         return NamedLease(name, self._owner, fence) if fence else None
 
-    async def renew(self, duty: NamedLease, seconds: float) -> bool:
-        """Have a duty for longer, though its lease may have ended; False where another has it."""
+    async def renew(self, lease: NamedLease, seconds: float) -> bool:
+        """Have a lease for longer, though its time may be over; False where another has it."""
         until = self._after(seconds)
-        return await self._database.write_apart(lambda c: bool(_change(c, duty, until)))
+        return await self._database.write_apart(lambda c: bool(_change(c, lease, until)))
 
-    async def give_up(self, duty: NamedLease) -> None:
-        """Let others have a duty at once, if it is ours still."""
+    async def give_up(self, lease: NamedLease) -> None:
+        """Let others have a lease at once, if it is ours still."""
         now = self._after(0)
-        await self._database.write_apart(lambda c: _change(c, duty, now))
+        await self._database.write_apart(lambda c: _change(c, lease, now))
 
     def _take(self, connection: Connection, name: str, now: Moment, until: Moment) -> int:
-        """Return the new fence; 0 where another has the duty."""
+        """Return the new fence; 0 where another has the lease."""
         free = [duties.c.until <= now, duties.c.owner == self._owner]
         if self._living.run:
             free.append(is_dead(duties.c.owner, self._living))
@@ -113,17 +113,17 @@ class LeaseTable:
         return self._database.after(timedelta(seconds=seconds), self._clock())
 
 
-def require(connection: Connection, duty: NamedLease | None) -> None:
-    """Raise LeaseLost where another has a duty. Nobody takes it from now until this transaction ends."""
-    if duty is None:
+def require(connection: Connection, lease: NamedLease | None) -> None:
+    """Raise LeaseLost where another has a lease. Nobody takes it from now until this transaction ends."""
+    if lease is None:
         return
-    ours = select(duties.c.fence).where(duties.c.name == duty.name).with_for_update(read=True)
-    if connection.execute(ours).scalar_one_or_none() != duty.fence:
-        raise LeaseLost(f"the duty '{duty.name}' is another process's by now; what was to be written is left to it")
+    ours = select(duties.c.fence).where(duties.c.name == lease.name).with_for_update(read=True)
+    if connection.execute(ours).scalar_one_or_none() != lease.fence:
+        raise LeaseLost(f"the lease '{lease.name}' is another process's by now; what was to be written is left to it")
 
 
-def _change(connection: Connection, duty: NamedLease, until: Moment) -> int:
-    same = (duties.c.name == duty.name, duties.c.owner == duty.owner, duties.c.fence == duty.fence)
+def _change(connection: Connection, lease: NamedLease, until: Moment) -> int:
+    same = (duties.c.name == lease.name, duties.c.owner == lease.owner, duties.c.fence == lease.fence)
     return connection.execute(update(duties).where(*same).values(until=until)).rowcount
 
 

@@ -262,7 +262,7 @@ class Queue(QueueReader):
         return await self._database.read(lambda c: returns.position(c, mailbox))
 
     async def put_position(self, mailbox: str, position: str, under: NamedLease | None = None) -> None:
-        """Keep how far a mailbox is read. Raises LeaseLost where that duty is another's by now."""
+        """Keep how far a mailbox is read. Raises LeaseLost where that lease is another's by now."""
 
         def job(connection: Connection) -> None:
             require(connection, under)
@@ -277,7 +277,7 @@ class Queue(QueueReader):
         return await self._database.read(holds.all_holds)
 
     async def put_hold(self, row: HoldRow, under: NamedLease | None = None) -> None:
-        """Keep a hold, in place of one over the same. Raises LeaseLost where that duty is another's by now."""
+        """Keep a hold, in place of one over the same. Raises LeaseLost where that lease is another's by now."""
 
         def job(connection: Connection) -> None:
             require(connection, under)

@@ -43,11 +43,11 @@ class Table(LeaseTable):
         await self._answer()
         return await super().take(name, seconds)
 
-    async def renew(self, duty: NamedLease, seconds: float) -> bool:
+    async def renew(self, lease: NamedLease, seconds: float) -> bool:
         if self.loses_answers:
-            await super().renew(duty, seconds)
+            await super().renew(lease, seconds)
         await self._answer()
-        return await super().renew(duty, seconds)
+        return await super().renew(lease, seconds)
 
     async def _answer(self) -> None:
         if self.is_away or self.loses_answers:
@@ -123,7 +123,7 @@ async def test_one_leads_for_as_long_as_it_renews(house: House) -> None:
         house.clock.forward(5)
         assert await house.step() == [True, False]
     assert house.told == [[True], []]
-    assert house.leads[0].duty == NamedLease("lead", "one", 1)
+    assert house.leads[0].lease == NamedLease("lead", "one", 1)
 
 
 async def test_who_was_stopped_knows_before_another_can_lead(house: House) -> None:
@@ -135,7 +135,7 @@ async def test_who_was_stopped_knows_before_another_can_lead(house: House) -> No
     assert await house.step(1) == [False, True]
     assert await house.step(0) == [False, True]
     assert house.told == [[True, False], [True]]
-    assert house.leads[1].duty == NamedLease("lead", "two", 2)
+    assert house.leads[1].lease == NamedLease("lead", "two", 2)
 
 
 async def test_who_was_stopped_while_nobody_else_was_there_goes_on(house: House) -> None:
@@ -247,4 +247,4 @@ async def until(check: Callable[[], bool]) -> None:
 def test_where_no_machines_share_the_store_the_first_worker_leads() -> None:
     for is_first in (True, False):
         one = Unrivalled(is_ours=is_first)
-        assert (one.is_ours, one.duty) == (is_first, None)
+        assert (one.is_ours, one.lease) == (is_first, None)

@@ -30,7 +30,7 @@ class Switch:
     """A lead that a test gives and takes."""
 
     is_ours: bool = False
-    duty: NamedLease | None = None
+    lease: NamedLease | None = None
 
 
 @asynccontextmanager
@@ -102,7 +102,7 @@ async def test_the_store_refuses_the_probe_of_who_does_not_know_yet_that_another
     id_, upstream = await hold(delivery), upstream_of(delivery)
     tried, clock = len(upstream.transfers), Clock()
     ours, theirs = (LeaseTable(delivery.queue._database, name, clock=clock) for name in ("ours", "theirs"))
-    lead = Switch(is_ours=True, duty=await ours.take("lead", 15))
+    lead = Switch(is_ours=True, lease=await ours.take("lead", 15))
     clock.forward(16)
     assert await theirs.take("lead", 15) is not None
     async with dispatching(delivery, lead) as runner:

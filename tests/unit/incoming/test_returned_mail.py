@@ -40,7 +40,7 @@ class Switch:
     """A lead that a test gives and takes."""
 
     is_ours: bool = False
-    duty: None = None
+    lease: None = None
 
 
 class Watched:

@@ -147,12 +147,12 @@ async def test_who_leads_is_listed_for_as_long_as_it_has_the_duty(database: Data
         await table.enter(node, "1.0", Doing())
     assert await leading() == []
     first, second = (LeaseTable(database, f"{node.id}/run/0/1") for node in (ONE, TWO))
-    duty = await first.take(LEAD, 60)
-    assert duty is not None
+    lease = await first.take(LEAD, 60)
+    assert lease is not None
     assert await first.take("token/oauth/server/acme", 60) is not None
     assert await second.take("token/oauth/server/other", 60) is not None
     assert await leading() == ["one"]
-    await first.give_up(duty)
+    await first.give_up(lease)
     assert await leading() == []
     assert await second.take(LEAD, 60) is not None
     assert await leading() == ["two"]

@@ -75,7 +75,7 @@ class Posts:
 class Lead:
     """A lead that a test gives and takes."""
 
-    duty = None
+    lease = None
     is_ours = True
 
 
