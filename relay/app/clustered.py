@@ -24,7 +24,7 @@ from relay.listener.server import Listeners
 from relay.metrics import Counts
 from relay.store.cluster.change_notifications import ChangeNotifications
 from relay.store.cluster.identity import Place, living_of, owner_of
-from relay.store.cluster.leases import Lead, LeaseTable, Unrivalled, terms_of
+from relay.store.cluster.leases import Lead, LeaseTable, Unrivalled, lease_durations
 from relay.store.cluster.login_failures import FailureTable
 from relay.store.cluster.nodes import Doing, Node, NodeTable
 from relay.store.db.database import Database, Topic
@@ -174,12 +174,12 @@ class Clustered:
 
 async def open_membership(place: Place, node: Node, database: Database, closing: TaskExitStack) -> Membership:
     """Take our place among the nodes, and look at them until the end. Raises NodeTaken, StoreError."""
-    terms = terms_of(database.is_shared)
+    durations = lease_durations(database.is_shared)
     membership = Membership(
-        table=NodeTable(database, terms),
+        table=NodeTable(database, durations),
         node=node,
         is_first=place.is_first,
-        say_seconds=terms.nodes / 4 if database.is_shared else None,
+        say_seconds=durations.nodes / 4 if database.is_shared else None,
         doing=lambda: Doing(workers=place.total),
     )
     if place.is_first and not place.is_replacement:
@@ -193,7 +193,7 @@ async def open_membership(place: Place, node: Node, database: Database, closing:
 async def open_shares(peers: Peers, membership: Membership, queue: Queue, closing: TaskExitStack) -> ConnectionLeases:
     """Return what this process has of the connections of accounts."""
     await queue.drop_dead_shares()
-    shares = ConnectionLeases(queue, queue.owner, membership, lease=queue.terms.shares, tell=peers.look)
+    shares = ConnectionLeases(queue, queue.owner, membership, lease=queue.durations.shares, tell=peers.look)
     peers.on(LOOK, lambda *_: shares.look())
     closing.push_async_callback(shares.aclose)
     closing.run(shares.run())

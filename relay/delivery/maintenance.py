@@ -109,4 +109,4 @@ class Leases:
                 if self._is_well:
                     log.broken(f"what is under way here may soon be taken for lost: {error}")
                 self._is_well = False
-            await asyncio.sleep(self._queue.terms.messages / 3 if self._is_well else _TROUBLE_SECONDS)
+            await asyncio.sleep(self._queue.durations.messages / 3 if self._is_well else _TROUBLE_SECONDS)

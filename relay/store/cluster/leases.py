@@ -128,7 +128,7 @@ def _change(connection: Connection, lease: NamedLease, until: Moment) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class LeaseDurations:
     """Seconds, each renewed long before they are over.
 
     `messages`: a message under way. `shares`: the connections of accounts. `nodes`: a node that says nothing for so
@@ -141,13 +141,13 @@ class Terms:
 
 
 # On one machine a restart knows who is dead, and takes over at once; a lease is the net below that.
-ALONE = Terms(messages=900.0)
+ALONE = LeaseDurations(messages=900.0)
 # From other machines messages are taken over by their leases alone.
-TOGETHER = Terms(messages=60.0)
+TOGETHER = LeaseDurations(messages=60.0)
 
 
-def terms_of(is_shared: bool) -> Terms:
-    """Return the terms of a store that several machines may use, or one."""
+def lease_durations(is_shared: bool) -> LeaseDurations:
+    """Return the durations of a store that several machines may use, or one."""
     return TOGETHER if is_shared else ALONE
 
 

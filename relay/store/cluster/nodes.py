@@ -1,7 +1,7 @@
 """The nodes: the relays that use this store, what each of them does, and which are to be drained.
 
-A node says what it does again and again; one that is silent for `Terms.nodes` may have ended, and its name is free for
-another. Times are those of the store's clock where machines share it.
+A node says what it does again and again; one that is silent for `LeaseDurations.nodes` may have ended, and its name
+is free for another. Times are those of the store's clock where machines share it.
 
 `OwnNode` is the node of this process. Where it is the only one at its store, its row is written when something changes
 and read when somebody asks. Where others use the store it is a member among them (`relay.cluster.membership`).
@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from relay import __version__, log
-from relay.store.cluster.leases import LEAD, Terms, terms_of
+from relay.store.cluster.leases import LEAD, LeaseDurations, lease_durations
 from relay.store.db.database import Database
 from relay.store.db.errors import StoreError
 from relay.store.db.tables import duties, nodes
@@ -81,9 +81,11 @@ class NodeRow:
 class NodeTable:
     """The table `nodes`, one transaction a method. Raises StoreError."""
 
-    def __init__(self, database: Database, terms: Terms | None = None, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, database: Database, durations: LeaseDurations | None = None, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self._database = database
-        self._terms = terms or terms_of(database.is_shared)
+        self._durations = durations or lease_durations(database.is_shared)
         self._clock = clock
 
     async def enter(self, node: Node, version: str, doing: Doing) -> None:
@@ -155,7 +157,7 @@ class NodeTable:
 
     def _row(self, row: Any, now: datetime, leader: str = "") -> NodeRow:
         silent = max(0.0, (now - row.seen).total_seconds())
-        is_live = silent < self._terms.nodes
+        is_live = silent < self._durations.nodes
         return NodeRow(
             node=Node(name=row.name, id=row.id),
             version=row.version,
@@ -163,7 +165,7 @@ class NodeTable:
             seen=row.seen,
             silent_seconds=silent,
             is_live=is_live,
-            may_hold=is_live or silent < self._terms.shares,
+            may_hold=is_live or silent < self._durations.shares,
             doing=Doing(state=NodeState(row.state), workers=row.workers, clients=row.clients, messages=row.messages),
             drain=row.drain,
             # Where no machines share the store nobody has to agree on it.

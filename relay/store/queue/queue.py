@@ -20,7 +20,7 @@ from relay.limits.rows import Row, Taken, TakeRule
 from relay.limits.shares import Grant, Rule
 from relay.mail.content import InMemory, NewBody
 from relay.store.cluster import account_limits
-from relay.store.cluster.leases import LeaseContinuity, NamedLease, Terms, require, terms_of
+from relay.store.cluster.leases import LeaseContinuity, LeaseDurations, NamedLease, lease_durations, require
 from relay.store.db.backend import Moment
 from relay.store.db.clocks import SteadyClock, StoreClock, pull_in
 from relay.store.db.database import BatchJob, Database, Job, Topic
@@ -59,7 +59,7 @@ class Queue(QueueReader):
         clock: Callable[[], datetime] = utc_now,
         new_body: NewBody = InMemory,
         living: claims.Living = claims.NOBODY,
-        terms: Terms | None = None,
+        durations: LeaseDurations | None = None,
         steady: SteadyClock | None = None,
     ) -> None:
         super().__init__(database, new_body)
@@ -70,9 +70,9 @@ class Queue(QueueReader):
         self.is_shared = database.is_shared
         self._writer = Writer(database)
         self._owner = owner
-        self.terms = terms or terms_of(database.is_shared)
-        self._lease = timedelta(seconds=self.terms.messages)
-        self._continuity = LeaseContinuity(self.terms.messages)
+        self.durations = durations or lease_durations(database.is_shared)
+        self._lease = timedelta(seconds=self.durations.messages)
+        self._continuity = LeaseContinuity(self.durations.messages)
         self._clock = clock
         self._steady = steady
         self._store_clock = StoreClock(self._timing)
@@ -387,7 +387,7 @@ class Queue(QueueReader):
     @property
     def share_seconds(self) -> float:
         """So long after we were last heard of is ours what we have of the connections and the pace of accounts."""
-        return self.terms.shares
+        return self.durations.shares
 
     # What each process has of the connections of accounts
 
@@ -400,7 +400,7 @@ class Queue(QueueReader):
         return await self._database.read(account_limits.lacking)
 
     async def renew_shares(self) -> int:
-        """Hold all our shares for longer, to be called long before `terms.shares` is over; return how many there are.
+        """Hold all our shares for longer, and return how many there are. Call it long before `durations.shares` is over.
 
         What others had is forgotten where it has expired, and where we may say that.
         """
@@ -487,7 +487,7 @@ class Queue(QueueReader):
         return self._steady.now() if self._steady is not None else self._clock()
 
     def _share_lease(self) -> Lease:
-        return Lease(self._owner, self._database.after(timedelta(seconds=self.terms.shares), self._timing()))
+        return Lease(self._owner, self._database.after(timedelta(seconds=self.durations.shares), self._timing()))
 
     def _now(self, connection: Connection) -> datetime:
         """Return the time by which leases end."""

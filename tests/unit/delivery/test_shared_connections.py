@@ -55,7 +55,9 @@ async def workers(path: Path, count: int) -> AsyncIterator[list[Worker]]:
             stack.push_async_callback(database.close)
             queue = Queue(database, f"worker {number}")
             stack.push_async_callback(queue.aclose)
-            shares = ConnectionLeases(queue, f"worker {number}", OneMachine(count), lease=queue.terms.shares, tell=tell)
+            shares = ConnectionLeases(
+                queue, f"worker {number}", OneMachine(count), lease=queue.durations.shares, tell=tell
+            )
             stack.push_async_callback(shares.aclose)
             running = asyncio.create_task(shares.run())
             stack.callback(running.cancel)
