@@ -20,10 +20,10 @@ from relay.control.refused import Conflict, Refused
 from relay.control.results import DirectoryExport, DirectoryImport, records_of
 from relay.directory.database_storage import DatabaseStorage, directory_in
 from relay.directory.directory import Directory
+from relay.directory.document import Document
 from relay.directory.live import LiveDirectory
 from relay.directory.replacing import Replacement, replace_all, replacement
 from relay.directory.rules.validation import inline_passwords
-from relay.directory.storage import Document
 from relay.system.process import in_short_turns
 
 _CHANGED = "the directory was changed meanwhile; look at what the import does now and confirm again"

@@ -57,7 +57,7 @@ class QueueRunner:
         self._limits = attempts.limits
         self._queue = self._recorder.queue
         self._accounts = attempts.accounts
-        self._lateness = Lateness(attempts)
+        self._overdue = OverdueMail(attempts)
         self._wake = self._recorder.due
         self._workers: dict[Account, AccountWorker] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # theirs
@@ -125,7 +125,7 @@ class QueueRunner:
         self._limits.close()
         if self._tasks:
             await asyncio.wait(set(self._tasks))
-        await self._lateness.stop()
+        await self._overdue.stop()
         await self._attempts.backups.stop()
 
     def directory_changed(self) -> None:
@@ -197,7 +197,7 @@ class QueueRunner:
     def _look_for_late(self, account: Account, profiles: Collection[str | None]) -> None:
         server = self._server(account)
         if server is not None and is_limited(server):
-            self._lateness.look(server, account, profiles)
+            self._overdue.look(server, account, profiles)
 
     async def _follow_directory(self) -> None:
         """Let what waits go by the directory in effect. Done again where the store fails in the middle of it."""
@@ -314,7 +314,7 @@ class QueueRunner:
         return self._recorder.clock()
 
 
-class Lateness:
+class OverdueMail:
     """Mail that waits for its account's limits longer than a sender should have to: it is warned about, and given up.
 
     Nothing is tried for it, so no attempt would notice. Waiting for a limit is no hold: its time counts.

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, Protocol
 
 from relay.config.faults import Fault, Faults
 from relay.directory.directory import Directory
-from relay.directory.document import StoredTable, changes, value_of
+from relay.directory.document import Document, StoredTable, changes, value_of
 from relay.directory.reading import NOTHING_KNOWN
 from relay.directory.rules.incremental import TABLES, CheckedDirectory, Entry
 from relay.directory.rules.servers import backup_warnings, oauth_warnings
 from relay.directory.rules.validation import inline_passwords, parse_directory
-from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Document, Edit, Snapshot, State
+from relay.directory.storage import ChangeRefused, Check, DirectoryChanged, Edit, Snapshot, State
 from relay.system.process import in_short_turns
 
 _TRIES = 5  # before who is always slower gives up

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from relay.directory.storage import Document
+from relay.directory.document import Document
 
 
 @dataclass(frozen=True, slots=True)

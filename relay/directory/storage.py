@@ -3,15 +3,15 @@
 What one holds is the document of `relay.directory.edit`: the same tables, edits, rules and faults for both.
 """
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from relay.config.faults import Fault
 from relay.directory.directory import Directory
+from relay.directory.document import Document
 from relay.directory.index import Index
 
-Document: TypeAlias = MutableMapping[str, Any]
 Edit: TypeAlias = Callable[[Document], None]
 Check: TypeAlias = Callable[[Directory], Iterable[Fault]]
 """Returns the faults that a good directory has with what stands elsewhere (relay.toml)."""

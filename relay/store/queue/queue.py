@@ -400,7 +400,7 @@ class Queue(QueueReader):
         return await self._database.read(account_limits.lacking)
 
     async def renew_shares(self) -> int:
-        """Hold all our shares for longer, and return how many there are. Call it long before `durations.shares` is over.
+        """Hold all our shares for longer; return their number. To be called long before `durations.shares` is over.
 
         What others had is forgotten where it has expired, and where we may say that.
         """

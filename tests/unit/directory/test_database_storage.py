@@ -11,11 +11,12 @@ from relay.config.faults import Faults
 from relay.config.settings import load_settings
 from relay.directory.database_storage import DatabaseStorage, Row
 from relay.directory.directory import Directory
+from relay.directory.document import Document
 from relay.directory.edit import remove_entry, set_entry
 from relay.directory.kinds import AGENT
 from relay.directory.live import LiveDirectory
 from relay.directory.rules.validation import parse_directory
-from relay.directory.storage import ChangeRefused, DirectoryChanged, Document, Snapshot
+from relay.directory.storage import ChangeRefused, DirectoryChanged, Snapshot
 from relay.directory.values import EditRefused
 from tests.unit.directory.directory_kit import HOUSE
 from tests.unit.directory.memory_rows import Away, MemoryRows

@@ -15,11 +15,12 @@ from relay.config.faults import Faults
 from relay.directory import database_storage
 from relay.directory.database_storage import DatabaseStorage, Row
 from relay.directory.directory import Directory
+from relay.directory.document import Document
 from relay.directory.edit import add_entry, remove_entry, remove_server, set_entry
 from relay.directory.kinds import AGENT, APPLICATION, CHANNEL, SCRIPT, SERVER, set_default
 from relay.directory.rules.incremental import TABLES, CheckedDirectory
 from relay.directory.rules.validation import parse_directory
-from relay.directory.storage import Document, Snapshot
+from relay.directory.storage import Snapshot
 from relay.directory.values import EditRefused
 from tests.unit.directory.memory_rows import MemoryRows
 

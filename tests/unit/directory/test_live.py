@@ -10,10 +10,11 @@ import pytest
 from relay.config.faults import Faults
 from relay.config.settings import load_settings
 from relay.directory import live
+from relay.directory.document import Document
 from relay.directory.edit import add_entry, remove_entry
 from relay.directory.kinds import SERVER, set_default
 from relay.directory.live import LiveDirectory
-from relay.directory.storage import ChangeRefused, DirectoryChanged, Document
+from relay.directory.storage import ChangeRefused, DirectoryChanged
 from relay.directory.values import EditRefused
 from tests.peers.work import counted_turns
 from tests.unit.directory.directory_kit import HOUSE, address

@@ -14,13 +14,14 @@ from relay.config.faults import Fault, Faults
 from relay.config.settings import load_settings
 from relay.directory.database_storage import DatabaseStorage
 from relay.directory.directory import Directory
+from relay.directory.document import Document
 from relay.directory.edit import add_entry, remove_entry, set_entry
 from relay.directory.file import FileStorage
 from relay.directory.kinds import AGENT, CHANNEL, SERVER, set_default
 from relay.directory.live import LiveDirectory
 from relay.directory.rules.incremental import CheckedDirectory
 from relay.directory.rules.validation import parse_directory
-from relay.directory.storage import Check, DirectoryChanged, Document, Edit, Snapshot, Storage
+from relay.directory.storage import Check, DirectoryChanged, Edit, Snapshot, Storage
 from relay.directory.values import EditRefused
 from relay.store.db.database import open_database
 from relay.store.db.tables import metadata

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from relay.config.settings import load_settings
+from relay.directory.document import Document
 from relay.directory.edit import set_entry
 from relay.directory.kinds import AGENT
 from relay.directory.live import LiveDirectory
-from relay.directory.storage import Document
 from relay.store.cluster.change_notifications import ChangeNotifications
 from relay.store.db.database import Topic, open_database
 from relay.store.people.directory import storage_of
