@@ -55,7 +55,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionLeases:
+class SampleCounts:
     """How often each function and folder was seen: working itself (`own`), or with all that it called (`whole`).
 
     `caused`: by folder of ours, where a library works for the function of ours that called it.
@@ -68,7 +68,7 @@ class ConnectionLeases:
     caused: Counter[str]
 
 
-def read(text: str) -> ConnectionLeases:
+def read(text: str) -> SampleCounts:
     """Read py-spy's raw format: a line for each stack, its frames from the outermost in, and how often it was seen."""
     own, whole = Counter[Frame](), Counter[Frame]()
     own_folder, caused = Counter[str](), Counter[str]()
@@ -81,7 +81,7 @@ def read(text: str) -> ConnectionLeases:
         for frame in set(frames):
             whole[frame] += times
         caused[_cause(frames)] += times
-    return ConnectionLeases(own.total(), own, whole, own_folder, caused)
+    return SampleCounts(own.total(), own, whole, own_folder, caused)
 
 
 def _cause(frames: Sequence[Frame]) -> str:
@@ -90,7 +90,7 @@ def _cause(frames: Sequence[Frame]) -> str:
     return next((folder for folder in reversed(ours) if folder != "relay/cli"), _NOBODY)
 
 
-def tables(shares: ConnectionLeases, most: int) -> str:
+def tables(shares: SampleCounts, most: int) -> str:
     """Return both tables, `most` functions in the first."""
 
     def share(count: int) -> str:
