@@ -72,13 +72,15 @@ class History:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what has come."""
+        """Write what has come so far. What comes meanwhile is of the next batch, else each commit would have a few."""
         self._has_some.clear()
         self._is_awake = False
         if self.journal is not None:
             self.journal.turn()
-        while self._entries:
-            batch = [self._entries.popleft() for _ in range(min(_BATCH, len(self._entries)))]
+        left = len(self._entries)
+        while count := min(_BATCH, left, len(self._entries)):
+            batch = [self._entries.popleft() for _ in range(count)]
+            left -= count
             try:
                 await self._queue.record(batch, again=not self._is_well)
             except StoreError as error:

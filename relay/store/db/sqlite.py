@@ -45,8 +45,9 @@ _LOCK_SUFFIX = "-turn"
 _BEGIN = {Use.READ: "BEGIN", Use.WRITE: "BEGIN IMMEDIATE", Use.UPGRADE: "BEGIN IMMEDIATE"}
 _PRAGMAS_OF_ALL = ("journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={_WAL_OCTETS}")
 # An upgrade does not enforce foreign keys: rebuilding a table, which is how SQLite changes a column, drops the old one,
-# and that would delete whatever refers to it.
-_PRAGMAS = {Use.READ: ("query_only=ON",), Use.WRITE: ("foreign_keys=ON",), Use.UPGRADE: ()}
+# and that would delete whatever refers to it. What a statement needs to be undone by itself is a page or so of each
+# index: in a temporary file it would be over two system calls for each message, so what writes has it in memory.
+_PRAGMAS = {Use.READ: ("query_only=ON",), Use.WRITE: ("foreign_keys=ON", "temp_store=MEMORY"), Use.UPGRADE: ()}
 
 
 class SqliteFile:

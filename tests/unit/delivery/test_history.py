@@ -90,3 +90,24 @@ async def test_what_was_written_and_not_confirmed_is_written_once(
     take(history, "d")
     await history.flush()
     assert await names(queue) == {"a", "b", "c", "d"}
+
+
+async def test_what_comes_while_a_batch_is_written_is_of_the_next_one(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a busy relay would commit a few messages at a time, again and again."""
+    history, batches = History(queue), list[list[str]]()
+    real = Queue.record
+
+    async def record(self: Queue, news: Any, *, again: bool) -> None:
+        batches.append([new.message.id for new in news])
+        take(history, f"later {len(batches)}")
+        await real(self, news, again=again)
+
+    monkeypatch.setattr(Queue, "record", record)
+    for name in ("m1", "m2"):
+        take(history, name)
+    await history.flush()
+    assert batches == [["m1", "m2"]]
+    await history.flush()
+    assert batches == [["m1", "m2"], ["later 1"]]
