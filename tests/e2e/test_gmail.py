@@ -47,6 +47,48 @@ def test_each_of_the_three_ways_leaves_as_it_should(relay: Relay, gmail: GmailSe
     ]
 
 
+def test_hidden_recipients_and_those_beyond_ascii_are_reached(relay: Relay, gmail: GmailServer) -> None:
+    wanted = ("jo@customer.example", "hidden@customer.example")
+    assert "delivered" in submit(relay, "support", *wanted, to="jo@customer.example")
+    assert "delivered" in submit(relay, "support", "jürgen@exämple.example", options=" SMTPUTF8"), relay.last_words
+    first, second = gmail.sent
+    assert (first.headers["to"], first.recipients) == ("jo@customer.example", wanted)
+    assert second.recipients == ("jürgen@exämple.example",)
+
+
+def test_a_refused_message_is_refused_at_once(relay: Relay, gmail: GmailServer) -> None:
+    gmail.moods = ["400 invalidArgument Invalid To header"]
+    assert submit(relay, "support").startswith("550 5.1.3 invalidArgument: Invalid To header"), relay.last_words
+    assert gmail.sent == ()
+
+
+def test_throttling_slows_the_account_and_nothing_is_lost(relay: Relay, gmail: GmailServer) -> None:
+    gmail.moods = ["429 rateLimitExceeded"]
+    assert "queued as" in submit(relay, "support")
+    (slowed,) = [one for one in relay.ask("account", "list") if one["state"] == "slowed"]
+    assert "rateLimitExceeded" in slowed["reason"]
+    assert relay.command("account", "release", "gmail/support@acme.example").status == 0
+    gmail.wait_for(1)
+
+
+def test_an_expired_token_is_renewed_once(relay: Relay, gmail: GmailServer) -> None:
+    assert "delivered" in submit(relay, "support")
+    gmail.tokens.clear()  # the provider said an hour, and the API finds it expired
+    again = message("support@acme.example", "jo@customer.example", subject="again")
+    assert "delivered" in submit(relay, "support", content=again), relay.last_words
+    assert gmail.refusals == ["401 authError"]
+
+
+def test_a_revoked_key_holds_the_account_and_a_new_one_frees_it(
+    relay: Relay, gmail: GmailServer, tmp_path: Path
+) -> None:
+    gmail.change_key()
+    assert "queued as" in submit(relay, "support")
+    wait_until(lambda: "invalid_grant" in held(relay).get("gmail/support@acme.example", ""), "a hold")
+    gmail.write_account(tmp_path / "account.json")
+    assert gmail.wait_for(1)[0].user == "support@acme.example"
+
+
 def test_an_address_that_is_not_verified_is_held_and_freed(relay: Relay, gmail: GmailServer) -> None:
     assert "queued as" in submit(relay, "desk")
     wait_until(lambda: "no verified address" in "".join(one["reason"] for one in relay.ask("queue", "list")), "a hold")
@@ -83,6 +125,12 @@ def test_a_message_of_10_mb_arrives_octet_for_octet(relay: Relay, gmail: GmailSe
     assert submit(relay, "support", content=content)[:4] == "250 ", relay.last_words
     (sent,) = gmail.wait_for(1)
     assert sent.mime.endswith(b"\r\n\r\n" + body)
+
+
+def test_the_doctor_looks_at_the_account(relay: Relay, gmail: GmailServer) -> None:
+    found = relay.command("doctor", "support", "--json")
+    assert "the login works (an access token)" in found.out
+    assert gmail.sent == ()
 
 
 def test_a_server_is_tested_step_by_step(relay: Relay, gmail: GmailServer) -> None:

@@ -89,6 +89,49 @@ def test_a_message_of_10_mb_arrives_octet_for_octet(relay: Relay, provider: SesS
     assert sent.mime.endswith(b"\r\n\r\n" + body)
 
 
+def test_what_goes_beyond_ascii_is_sent_or_refused_in_words(relay: Relay, provider: SesServer | MailgunServer) -> None:
+    """SES takes no header beyond ASCII (docs.aws.amazon.com/ses/latest/dg: "Message format"); Mailgun does."""
+    reply = submit(relay, "support", "jürgen@exämple.example", options=" SMTPUTF8")
+    assert reply.startswith("553 5.6.7 " if isinstance(provider, SesServer) else "250 2.0.0 "), reply
+
+
+@each_row(
+    ("api", "mood", "reply"),
+    [
+        ("ses", "400 MessageRejected Email contains a virus", "554 5.6.0 MessageRejected: Email contains a virus"),
+        ("mailgun", "400 to parameter is not a valid address", "550 5.1.3 to parameter is not a valid address"),
+    ],
+)
+def test_a_refused_message_is_refused_at_once(
+    start_relay: StartRelay, request: pytest.FixtureRequest, api: str, mood: str, reply: str
+) -> None:
+    provider: SesServer | MailgunServer = request.getfixturevalue(api)
+    provider.moods = [mood]
+    assert submit(start_relay(directory(api, provider.url), QUICK), "support").startswith(reply)
+    assert provider.sent == ()
+
+
+@each_row(
+    ("api", "mood", "words"),
+    [
+        ("ses", "429 TooManyRequestsException Maximum sending rate exceeded", "Maximum sending rate exceeded"),
+        ("mailgun", "429 Too many requests", "Too many requests"),
+    ],
+)
+def test_throttling_slows_the_account_and_nothing_is_lost(
+    start_relay: StartRelay, request: pytest.FixtureRequest, api: str, mood: str, words: str
+) -> None:
+    provider: SesServer | MailgunServer = request.getfixturevalue(api)
+    relay = start_relay(directory(api, provider.url), QUICK)
+    provider.moods = [mood]
+    assert "queued as" in submit(relay, "support")
+    (slowed,) = [one for one in relay.ask("account", "list") if one["state"] == "slowed"]
+    assert words in slowed["reason"]
+    assert relay.command("account", "release", f"{api}/{ACCOUNTS[api]}").status == 0
+    provider.wait_for(1)
+    wait_until(lambda: not relay.ask("queue", "list"), "an empty queue")
+
+
 @each_row(
     ("api", "mood", "words"),
     [

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jwt
+from joserfc.errors import BadSignatureError
 from joserfc.jwk import RSAKey
 
 from tests.peers.api_inbox import ApiInbox
@@ -68,6 +69,11 @@ class GmailServer(SendingApi[Sent]):
         path.write_text(json.dumps({**account, "private_key": self.pem}))
         return path
 
+    def change_key(self) -> None:
+        """Revoke the key of the service account, and make another one."""
+        self.key = rsa.generate_private_key(65537, 2048)
+        self.tokens.clear()
+
     async def answer(self, request: Request) -> Reply:
         """Answer one request."""
         self.note(request.method, request.path)
@@ -110,7 +116,10 @@ class GmailServer(SendingApi[Sent]):
 
     def _token(self, request: Request) -> Reply:
         told = {key: value[0] for key, value in parse_qs(request.body.decode()).items()}
-        claims = jwt.decode(told["assertion"], RSAKey.import_key(self.pem), algorithms=["RS256"]).claims
+        try:
+            claims = jwt.decode(told["assertion"], RSAKey.import_key(self.pem), algorithms=["RS256"]).claims
+        except BadSignatureError:
+            return Reply(400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
         if claims["scope"] != _SCOPE or claims["sub"] not in self.accounts or claims["exp"] < time.time():
             return Reply(401, {"error": "unauthorized_client", "error_description": "Client is unauthorized"})
         token = f"token-{next(self._numbers)}"
@@ -133,8 +142,8 @@ class GmailServer(SendingApi[Sent]):
         if mood == "lost before":
             raise LostAnswer
         if mood and not mood.endswith("after"):
-            status, _, reason = mood.partition(" ")
-            return self._refused(int(status), reason, f"{reason}, say the tests")
+            status, reason, *words = mood.split(" ", 2)
+            return self._refused(int(status), reason, words[0] if words else f"{reason}, say the tests")
         message = BytesParser(policy=policy.SMTPUTF8).parsebytes(mime, headersonly=True)
         named = [
             one.addr_spec
